@@ -1,0 +1,170 @@
+"""The verbs: what each room does for the others. A room is handed these; it never imports another room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from llmft.seeds import Seeds
+from llmft.types import Batch, Completion, Message, Rollout, Sampling, Score, Step, Task
+
+State = dict[str, Any]  # what a checkpoint keeps of a part: JSON values and tensors, nothing that needs pickle
+
+
+class Tokens(Protocol):
+    """Text to ids and back, made once. `llmft.chat.Chat` is the implementation."""
+
+    eos_id: int
+    pad_id: int
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
+        """The ids of a prompt, through the chat template, ready for the model's answer."""
+        ...
+
+    def response(self, text: str, *, end: bool = True) -> tuple[int, ...]:
+        """The ids of a response that somebody else wrote; the end token is appended."""
+        ...
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        ...
+
+
+class TokenScores(NamedTuple):
+    logp: Tensor  # [B, T] of each token under the policy; column 0 is 0
+    entropy: Tensor | None  # [B, T] of the distribution that the token was drawn from, nats; no gradient unless asked
+
+
+class Policy(Protocol):
+    """A causal language model that is trained: a torch Module."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def logp(self, batch: Batch, *, temperature: float) -> Tensor:
+        """[B, T] log-probability of ``batch.tokens`` at ``temperature``, with gradient; column 0 and padding are 0."""
+        ...
+
+    def scores(self, batch: Batch, *, temperature: float, entropy: bool) -> TokenScores:
+        """The same, with the entropy of each prediction (with gradient) where it is asked for."""
+        ...
+
+    def keep_reference(self) -> None:
+        """Remember the weights of now as the reference policy. Called once, before training, by who needs it."""
+        ...
+
+    def reference_logp(self, batch: Batch, *, temperature: float) -> Tensor:
+        """[B, T] under the remembered weights, without gradient. Raises RuntimeError if none were kept."""
+        ...
+
+
+class Sampler(Protocol):
+    def generate(
+        self, prompts: Sequence[Sequence[int]], n: int | Sequence[int], sampling: Sampling, streams: Sequence[int]
+    ) -> list[list[Completion]]:
+        """``n`` completions (of each prompt, or one number per prompt) for each prompt of token ids.
+
+        ``streams[i]`` names the randomness of prompt i: completion j of prompt i is a function of the weights, the
+        prompt, ``sampling`` and ``(streams[i], j)`` alone, whatever else is in the call.
+        """
+        ...
+
+    def sync(self, policy: Policy, version: int) -> None:
+        """Sample from these weights from now on; ``version`` counts the updates."""
+        ...
+
+
+class Drawn(NamedTuple):
+    position: int  # how many tasks the stream had given before this one, over all ranks and epochs
+    task: Task
+
+
+class Tasks(Protocol):
+    """An endless, shuffled, resumable stream of training tasks."""
+
+    def take(self, count: int) -> list[Drawn]:
+        """The next ``count`` tasks of the run; this rank gets its share of them (position modulo world size)."""
+        ...
+
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Rollouts(Protocol):
+    sampling: Sampling
+
+    def collect(self, tasks: Sequence[Drawn], n: Sequence[int], seeds: Seeds) -> list[list[Rollout]]:
+        """``n[i]`` responses of the policy to task i, unscored."""
+        ...
+
+
+class Reward(Protocol):
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """One score for each rollout, in order. Never raises for what a text says; see `Score.failure`."""
+        ...
+
+    def faults(self, tasks: Sequence[Task]) -> list[str]:
+        """Why these tasks cannot be scored (an answer that cannot be parsed, a missing test), before anything runs."""
+        ...
+
+
+class Plan(NamedTuple):
+    """How one task's group is filled."""
+
+    own: int  # responses to sample from the policy
+    given: tuple[Rollout, ...]  # responses that are already written: a trace, a replayed success
+
+
+class Guidance(Protocol):
+    """Off-policy rows beside the policy's own."""
+
+    def plan(self, tasks: Sequence[Drawn], group_size: int, seeds: Seeds) -> list[Plan]: ...
+    def observe(self, groups: Sequence[Sequence[Rollout]]) -> None:
+        """See the scored groups of a step, of all ranks, before they are trained on."""
+        ...
+
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Passage(NamedTuple):
+    id: str
+    text: str
+    score: float
+
+
+class Search(Protocol):
+    """A memory that can be asked."""
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Passage]]: ...
+
+
+class Algorithm(Protocol):
+    """What the learner drives. It knows no optimizer, no device and no trainer."""
+
+    @staticmethod
+    def faults(tasks: Sequence[Task]) -> list[str]:
+        """Why these tasks cannot be trained on; asked of the class, before anything is built."""
+        ...
+
+    def collect(self, tasks: Tasks, seeds: Seeds) -> Step:
+        """Take tasks, make the data of one step. ``seeds`` is the step's own."""
+        ...
+
+    def loss(self, policy: Policy, part: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one micro-batch, to be summed with the others', and metrics that are to be summed likewise."""
+        ...
+
+    def report(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """The metrics of one update, of what `loss` gave, summed over its parts and ranks."""
+        ...
+
+    def extra_modules(self) -> Mapping[str, torch.nn.Module]:
+        """Modules trained beside the policy, by name (a value head); usually none."""
+        ...
+
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...

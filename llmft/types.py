@@ -1,0 +1,207 @@
+"""The nouns: what flows from the dataset to the update, each frozen, each in one direction.
+
+Shapes, here and in every docstring: ``B`` rows of a batch, ``T`` tokens of a row (prompt and response), ``V`` words
+of the vocabulary, ``n`` completions of one prompt. Log-probabilities are natural logarithms, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Message = Mapping[str, Any]  # one chat turn: {"role": ..., "content": ...}, with tool calls where there are any
+Kind = Literal["math", "coding", "function_calling", "search", "chat"]
+Finish = Literal["end", "length", "stop"]  # wrote the end token; ran out of tokens; wrote a stop string
+Source = Literal["policy", "trace", "replay"]
+
+
+class Author(IntEnum):
+    """Who wrote a token of a response."""
+
+    POLICY = 0  # the policy that is being trained, in this step
+    TRACE = 1  # an expert: a person, another model, a rule
+    REPLAY = 2  # the policy that is being trained, in an earlier step
+    TOOL = 3  # the environment: retrieved text, a tool's result; never trained
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A response that somebody else wrote to a task."""
+
+    text: str
+    source: str = "data"  # who: a model's name, "data", "expert"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem."""
+
+    id: str  # unique in its dataset and the same in every run
+    messages: tuple[Message, ...]  # the prompt, ending with the user's turn
+    kind: Kind
+    answer: str | None = None  # what the reward compares with
+    traces: tuple[Trace, ...] = ()  # whole responses: what SFT imitates, what guidance places in a group
+    tests: tuple[str, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)  # e.g. the tier, the file and line it came from
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """A dataset, loaded. No question stands in two splits."""
+
+    train: tuple[Task, ...]
+    heldout: tuple[Task, ...]  # looked at while a run is tuned
+    test: tuple[Task, ...]  # looked at once
+    hashes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # SHA-256 of each file that was read, or of the rule's constants
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn."""
+
+    temperature: float  # 0 is greedy
+    max_new_tokens: int
+    top_p: float = 1.0
+    top_k: int = 0  # 0 keeps the whole vocabulary
+    stop: tuple[str, ...] = ()  # the completion ends with the first of these strings that it writes
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a sampler returned for one prompt."""
+
+    token_ids: tuple[int, ...]  # with the end token, where it was written
+    logps: tuple[float, ...]  # of each token at the sampling temperature (at 1 when greedy), before top_p and top_k
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A reward's verdict on one rollout."""
+
+    value: float | None  # None: the machinery failed, see failure
+    parts: Mapping[str, float] = field(default_factory=dict)  # each part's raw value, unweighted
+    correct: bool | None = None  # is the task solved; None where the reward cannot say
+    failure: str | None = None  # why the machinery failed, in a few words that can be counted
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One response to a task, with everything that is known of it.
+
+    ``token_ids``, ``logps``, ``authors`` and ``advantages`` have one entry per token of the response.
+    """
+
+    task: Task
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logps: tuple[float, ...]  # under the policy that wrote the token; 0.0 where that is unknown
+    authors: tuple[Author, ...]
+    source: Source
+    text: str  # the response, decoded without special tokens
+    finish: Finish
+    score: Score | None = None  # None until a reward saw it
+    advantages: tuple[float, ...] | None = None  # None until a group was compared
+
+    @property
+    def failed(self) -> bool:
+        """The machinery failed on this rollout: it is left out of its group and trains nothing."""
+        return self.score is not None and self.score.value is None
+
+    @property
+    def reward(self) -> float:
+        """The score's value. Raises ValueError on a rollout that was not scored or failed."""
+        if self.score is None or self.score.value is None:
+            raise ValueError(
+                f"rollout of task {self.task.id!r} has no reward; score it first and leave failed ones out"
+            )
+        return self.score.value
+
+    def with_score(self, score: Score) -> Rollout:
+        return replace(self, score=score)
+
+    def with_advantage(self, advantage: float) -> Rollout:
+        """The same rollout with one advantage for all its tokens."""
+        return replace(self, advantages=(advantage,) * len(self.token_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Right-padded rollouts. ``tokens[:, t]`` is scored by ``logp[:, t]``; column 0 has no prediction and weight 0.
+
+    The denominator is data: the loss of a component is ``(per_token * weight).sum()`` and nothing else.
+    """
+
+    tokens: Tensor  # [B, T] int64, prompt and response, right-padded
+    length: Tensor  # [B] int64, tokens of each row that are not padding
+    logp: Tensor  # [B, T] float32, under the policy that wrote the token
+    advantage: Tensor  # [B, T] float32
+    off_policy: Tensor  # [B, T] bool, tokens by a trace or a replay
+    weight: Tensor  # [B, T] float32; 0 where nothing is trained; its sum over one update is what `average` says
+    also: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # [B, T] each: reference log-probs, another component's weight
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def rows(self, index: Tensor) -> Batch:
+        """The rows of ``index`` [b] int64, cut to the longest of them."""
+        width = int(self.length[index].max()) if len(index) else 1
+        cut = {
+            name: getattr(self, name)[index, :width] for name in ("tokens", "logp", "advantage", "off_policy", "weight")
+        }
+        also = {name: tensor[index, :width] for name, tensor in self.also.items()}
+        return Batch(length=self.length[index], also=also, **cut)
+
+    def split(self, micro_batch: int) -> Iterator[Batch]:
+        """Parts of at most ``micro_batch`` rows, of similar length together so that little is padding."""
+        order = torch.argsort(self.length, descending=True, stable=True)
+        for start in range(0, len(order), micro_batch):
+            yield self.rows(order[start : start + micro_batch])
+
+    def idle(self) -> Batch:
+        """One row of this kind that trains nothing, for a rank that has run out of rows while others have not."""
+        zero, width = self.logp.new_zeros, 2  # two tokens: one to read, one to predict
+        return Batch(
+            tokens=self.tokens.new_zeros(1, width),
+            length=self.length.new_full((1,), width),
+            logp=zero(1, width),
+            advantage=zero(1, width),
+            off_policy=self.off_policy.new_zeros(1, width),
+            weight=zero(1, width),
+            also={name: tensor.new_zeros(1, width) for name, tensor in self.also.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("tokens", "length", "logp", "advantage", "off_policy", "weight")
+        }
+        return Batch(also={name: tensor.to(device) for name, tensor in self.also.items()}, **moved)
+
+
+class Trainable(Protocol):
+    """The data of one optimizer step. ``Batch`` is the one made of tokens; a small policy on features has its own."""
+
+    def __len__(self) -> int: ...
+    def split(self, micro_batch: int) -> Iterator[Any]: ...
+    def idle(self) -> Any: ...
+    def to(self, device: torch.device | str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step trains on: its updates in order, the rollouts they came from, and the metrics of collecting them."""
+
+    updates: Sequence[Trainable]  # one optimizer step each
+    rollouts: Sequence[Rollout]
+    metrics: Mapping[str, float]  # the same on every rank
