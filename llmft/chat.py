@@ -1,0 +1,60 @@
+"""Text to ids and back, made once: nothing that a sampler or a reader has turned into ids is ever tokenised again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmft.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def tokenizer_faults(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Why a tokenizer cannot serve, in words that say what to do."""
+    faults = []
+    if tokenizer.eos_token_id is None:
+        faults.append("its tokenizer has no end token, so no response would ever end; set eos_token in the folder")
+    if not tokenizer.chat_template:
+        faults.append(
+            "its tokenizer has no chat template, so prompts cannot be laid out; "
+            "put a chat_template.jinja into the folder or name one with model.chat_template=FILE"
+        )
+    return faults
+
+
+class Chat:
+    """A tokenizer with its chat template. Raises ValueError if either cannot serve (see `tokenizer_faults`)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if faults := tokenizer_faults(tokenizer):
+            raise ValueError("; ".join(faults))
+        self.tokenizer = tokenizer
+        self.eos_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
+        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_id)  # type: ignore[arg-type]
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
+        """The ids of a prompt through the chat template, up to where the model's answer begins."""
+        laid_out = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        # The template has written the special tokens; adding them again would double the start token.
+        return tuple(self.tokenizer(laid_out, add_special_tokens=False).input_ids)
+
+    def response(self, text: str, *, end: bool = True) -> tuple[int, ...]:
+        """The ids of a response that somebody else wrote, with the end token unless ``end`` is false."""
+        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return (*ids, self.eos_id) if end else ids
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens and without tidying of spaces."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer so that ``AutoTokenizer.from_pretrained`` reads it."""
+        self.tokenizer.save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""How the learning rate moves over the steps of a run."""
