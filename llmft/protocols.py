@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,9 +33,12 @@ class Tokens(Protocol):
         ...
 
 
+Entropy = Literal["none", "value", "gradient"]  # not computed, for a metric, for a loss
+
+
 class TokenScores(NamedTuple):
     logp: Tensor  # [B, T] of each token under the policy; column 0 is 0
-    entropy: Tensor | None  # [B, T] of the distribution that the token was drawn from, nats; no gradient unless asked
+    entropy: Tensor | None  # [B, T] of the distribution that the token was drawn from, nats
 
 
 class Policy(Protocol):
@@ -48,8 +51,8 @@ class Policy(Protocol):
         """[B, T] log-probability of ``batch.tokens`` at ``temperature``, with gradient; column 0 and padding are 0."""
         ...
 
-    def scores(self, batch: Batch, *, temperature: float, entropy: bool) -> TokenScores:
-        """The same, with the entropy of each prediction (with gradient) where it is asked for."""
+    def scores(self, batch: Batch, *, temperature: float, entropy: Entropy) -> TokenScores:
+        """The same, with the entropy of each prediction."""
         ...
 
     def keep_reference(self) -> None:

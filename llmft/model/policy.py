@@ -10,30 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmft.protocols import TokenScores
+from llmft.protocols import Entropy, TokenScores
 from llmft.types import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def prediction_scores(logits: Tensor, targets: Tensor, *, temperature: float, entropy: bool) -> TokenScores:
+def prediction_scores(logits: Tensor, targets: Tensor, *, temperature: float, entropy: Entropy) -> TokenScores:
     """Log-probability of each target, and the entropy of the distribution it is drawn from.
 
     Args:
         logits: [B, T, V], any float dtype; reduced in float32 or wider.
         targets: [B, T] int64.
         temperature: the logits are divided by it, as when sampling.
-        entropy: whether to compute [B, T] entropies, nats.
+        entropy: whether to compute [B, T] entropies, nats, and whether a loss will differentiate them.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature != 1.0:
         logits = logits / temperature
-    if not entropy:
-        picked = logits.gather(-1, targets[..., None]).squeeze(-1)
-        return TokenScores(picked - logits.logsumexp(-1), None)
-    logps = F.log_softmax(logits, -1)
-    return TokenScores(logps.gather(-1, targets[..., None]).squeeze(-1), -(logps.exp() * logps).sum(-1))
+    picked = logits.gather(-1, targets[..., None]).squeeze(-1)
+    logp = picked - logits.logsumexp(-1)
+    if entropy == "none":
+        return TokenScores(logp, None)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and entropy == "gradient"):
+        logps = F.log_softmax(logits, -1)
+        return TokenScores(logp, -(logps.exp() * logps).sum(-1))
 
 
 class CausalPolicy(nn.Module):
@@ -55,10 +57,10 @@ class CausalPolicy(nn.Module):
 
     def logp(self, batch: Batch, *, temperature: float) -> Tensor:
         """[B, T] log-probability of ``batch.tokens``; 0 where no token of the batch has a weight, and in column 0."""
-        return self.scores(batch, temperature=temperature, entropy=False).logp
+        return self.scores(batch, temperature=temperature, entropy="none").logp
 
-    def scores(self, batch: Batch, *, temperature: float, entropy: bool) -> TokenScores:
-        """`logp` and, where asked for, [B, T] entropies, both with gradient."""
+    def scores(self, batch: Batch, *, temperature: float, entropy: Entropy) -> TokenScores:
+        """`logp` and, where asked for, [B, T] entropies, with gradient if a loss needs it."""
         width = batch.tokens.shape[1]
         first = _first_scored_column(batch)
         outputs = self.model(

@@ -38,13 +38,13 @@ def test_temperature_divides_the_logits():
         (1.0, 2 - torch.tensor(2.0).exp().add(1).log()),
         (2.0, 1 - torch.tensor(1.0).exp().add(1).log()),
     ]:
-        got = prediction_scores(logits, targets, temperature=temperature, entropy=True)
+        got = prediction_scores(logits, targets, temperature=temperature, entropy="value")
         assert got.logp.item() == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_entropy_of_a_coin_and_of_certainty():
     logits = torch.tensor([[[0.0, 0.0], [50.0, -50.0]]], dtype=torch.float64)
-    entropy = prediction_scores(logits, torch.zeros(1, 2, dtype=torch.int64), temperature=1.0, entropy=True).entropy
+    entropy = prediction_scores(logits, torch.zeros(1, 2, dtype=torch.int64), temperature=1.0, entropy="value").entropy
     assert entropy is not None
     assert entropy[0, 0].item() == pytest.approx(0.6931471805599453, abs=1e-12)
     assert entropy[0, 1].item() == pytest.approx(0.0, abs=1e-12)

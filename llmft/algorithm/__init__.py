@@ -1,0 +1,1 @@
+"""What is trained, on which data, with which loss; the trainer drives it and knows none of it."""

@@ -1,0 +1,74 @@
+"""What a step tells of its rollouts, the same on every rank."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llmft.algorithm.groups import Group, has_signal
+from llmft.distributed import gather, sum_dicts
+from llmft.types import Rollout
+
+
+class Stopwatch:
+    """Seconds by phase: ``with watch("generate"): ...``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def metrics(self) -> dict[str, float]:
+        """``time/<phase>_s`` of the slowest rank, for whom the others wait."""
+        everyone = gather([self.seconds])
+        return {f"time/{phase}_s": max(one.get(phase, 0.0) for one in everyone) for phase in everyone[0]}
+
+
+def rollout_metrics(groups: Sequence[Group], watch: Stopwatch) -> dict[str, float]:
+    """Means over the responses that the policy wrote in this step, shares of groups, seconds and speed.
+
+    A mean of nothing is not reported: ``train/accuracy`` is missing where the reward cannot say what is correct.
+    """
+    sums = Counter({"groups": len(groups), "no_signal": sum(not has_signal(group) for group in groups)})
+    for rollout in (rollout for group in groups for rollout in group):
+        _count(rollout, sums)
+    totals = sum_dicts({key: float(value) for key, value in sums.items()})
+    metrics = {
+        "train/reward_mean": ("reward", "scored"),
+        "train/accuracy": ("correct", "judged"),
+        "train/length_mean": ("tokens", "own"),
+        "train/truncated": ("truncated", "own"),
+        "train/no_signal": ("no_signal", "groups"),
+        **{key: (key, "scored") for key in totals if key.startswith("reward/")},
+    }
+    times = watch.metrics()
+    return {
+        **{name: totals.get(top, 0.0) / totals[below] for name, (top, below) in metrics.items() if totals.get(below)},
+        **{key: value for key, value in totals.items() if key.startswith("train/failed")},
+        "train/failed": totals.get("train/failed", 0.0),
+        **times,
+        "speed/generated_tokens": totals.get("tokens", 0.0),
+        "speed/tokens_per_s": totals.get("tokens", 0.0) / max(times.get("time/generate_s", 0.0), 1e-9),
+    }
+
+
+def _count(rollout: Rollout, sums: Counter[str]) -> None:
+    """Add one rollout to the sums. What others wrote is counted as failed where it is, and nowhere else."""
+    score = rollout.score
+    if rollout.failed:
+        sums.update({"train/failed": 1, f"train/failed/{score.failure if score else None}": 1})
+    if rollout.source != "policy":
+        return
+    sums.update({"own": 1, "tokens": len(rollout.token_ids), "truncated": rollout.finish == "length"})
+    if score is None or score.value is None:
+        return
+    sums.update({"scored": 1, "reward": score.value})
+    sums.update({f"reward/{name}": value for name, value in score.parts.items()})
+    if score.correct is not None:
+        sums.update({"judged": 1, "correct": score.correct})

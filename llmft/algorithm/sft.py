@@ -1,0 +1,126 @@
+"""Supervised fine-tuning: imitate the data's own answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from llmft.algorithm.groups import divide
+from llmft.batch import Average, Component, pack
+from llmft.distributed import sum_dicts
+from llmft.loss.nll import negative_log_likelihood
+from llmft.protocols import Drawn, Policy, State, Tasks, Tokens
+from llmft.seeds import Seeds
+from llmft.types import Author, Batch, Rollout, Step, Task, Trace
+
+
+class SFT:
+    """The negative log-likelihood of each answer's tokens, the end token included, given the prompt.
+
+    Args:
+        tasks_per_step: tasks of one step, over all ranks.
+        mini_batches: optimizer steps that the tasks of a step are shared out to.
+        which: imitate the first of a task's traces, or all.
+        average: what a token's loss is averaged over (see `llmft.batch.Component`), and
+        length: tokens that its constant averages divide by; None for the others.
+        max_length: tokens of prompt and answer; a longer answer is cut and loses its end token, and an answer whose
+            prompt leaves no room is left out. ``train/truncated`` is the share of both.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks_per_step: Annotated[int, Ge(1)],
+        mini_batches: Annotated[int, Ge(1)],
+        which: Literal["first", "all"],
+        average: Average,
+        length: Annotated[float, Gt(0)] | None,
+        max_length: Annotated[int, Ge(2)],
+        tokens: Tokens,
+    ) -> None:
+        Component(average, length)  # refuses a constant average without its constant
+        if mini_batches > tasks_per_step:
+            raise ValueError(
+                f"algorithm.mini_batches={mini_batches}: a step has {tasks_per_step} tasks to share out; use at most that"
+            )
+        self.tasks_per_step, self.mini_batches, self.which = tasks_per_step, mini_batches, which
+        self.average: Average = average
+        self.length, self.max_length, self.tokens = length, max_length, tokens
+
+    @staticmethod
+    def faults(tasks: Sequence[Task]) -> list[str]:
+        """Tasks without an answer to imitate."""
+        without = [task.id for task in tasks if not task.traces]
+        if not without:
+            return []
+        return [
+            f"algorithm=sft: {len(without)} of {len(tasks)} tasks have no answer to imitate ({without[0]!r} is the "
+            "first); choose a dataset with traces, or an algorithm that needs none"
+        ]
+
+    def collect(self, tasks: Tasks, seeds: Seeds) -> Step:
+        """The answers to the next tasks. Raises ValueError for a task without one."""
+        drawn = tasks.take(self.tasks_per_step)
+        groups = [self.answers(one) for one in drawn]
+        batches = [
+            pack(part, average=self.average, length=self.length, keep_all=True)
+            for part in divide(drawn, groups, self.mini_batches)
+        ]
+        rollouts = [answer for group in groups for answer in group]
+        return Step(batches, rollouts, self._metrics(rollouts))
+
+    def answers(self, drawn: Drawn) -> list[Rollout]:
+        """The task's traces as responses. Raises ValueError if there are none."""
+        if faults := self.faults([drawn.task]):
+            raise ValueError(faults[0])
+        traces = drawn.task.traces[:1] if self.which == "first" else drawn.task.traces
+        prompt = self.tokens.prompt(drawn.task.messages, drawn.task.tools)
+        return [self._answer(drawn.task, prompt, trace) for trace in traces]
+
+    def loss(self, policy: Policy, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one micro-batch, a share of the update's."""
+        per_token = negative_log_likelihood(policy.logp(part, temperature=1.0))
+        return (per_token * part.weight).sum(), {"train/nll": (per_token.detach() * part.also["mean"]).sum()}
+
+    def report(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """The token mean of the negative log-likelihood, and ``train/perplexity``, its exponential."""
+        return {**sums, "train/perplexity": math.exp(min(sums["train/nll"], 700.0))}  # exp(710) overflows
+
+    def extra_modules(self) -> Mapping[str, nn.Module]:
+        return {}
+
+    def state_dict(self) -> State:
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Nothing to load: what a step trains on is a function of the tasks alone."""
+
+    def _answer(self, task: Task, prompt: tuple[int, ...], trace: Trace) -> Rollout:
+        whole = self.tokens.response(trace.text)
+        kept = whole[: max(self.max_length - len(prompt), 0)]
+        return Rollout(
+            task=task,
+            prompt_ids=prompt,
+            token_ids=kept,
+            logps=(0.0,) * len(kept),
+            authors=(Author.TRACE,) * len(kept),
+            source="trace",
+            text=trace.text,
+            finish="end" if len(kept) == len(whole) else "length",
+            advantages=(1.0,) * len(kept),
+        )
+
+    def _metrics(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        sums = sum_dicts(
+            {
+                "answers": len(rollouts),
+                "train/length_mean": sum(len(rollout.token_ids) for rollout in rollouts),
+                "train/truncated": sum(rollout.finish == "length" for rollout in rollouts),
+            }
+        )
+        answers = sums.pop("answers")
+        return {name: total / answers for name, total in sums.items()} if answers else {}

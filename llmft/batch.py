@@ -1,0 +1,150 @@
+"""Where lists of tokens become tensors, and the one place where a loss gets its denominator.
+
+Every average that an algorithm takes is written into the batch as a weight per token, counted over the whole update
+and over all ranks. A loss is then ``(per_token * weight).sum()``, in as many parts as memory asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from llmft.distributed import all_sum
+from llmft.types import Author, Batch, Rollout
+
+Average = Literal["token", "sequence", "constant", "row_constant"]
+TRAINED = frozenset({Author.POLICY, Author.TRACE, Author.REPLAY})
+OFF_POLICY = frozenset({Author.TRACE, Author.REPLAY})
+OUTSIDE = -1  # no author: the prompt, and padding
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One term of a loss: whose tokens it trains, and how they share its weight.
+
+    Args:
+        average: with ``N`` trained tokens and ``R`` rows that have any, in the update and over all ranks, a trained
+            token of a row with ``n`` of them weighs ``1/N`` (``token``, DAPO), ``1/(R·n)`` (``sequence``, GRPO),
+            ``1/length`` (``constant``, LUFFY as published and verl's seq-mean-token-sum-norm) or ``1/(R·length)``
+            (``row_constant``, Dr. GRPO in its paper and in TRL).
+        length: tokens; what the last two divide by, None for the first two.
+        authors: whose tokens.
+
+    Raises:
+        ValueError: for an average over a constant that is not given.
+    """
+
+    average: Average
+    length: float | None
+    authors: Collection[Author] = TRAINED
+
+    def __post_init__(self) -> None:
+        if self.average.endswith("constant") and not self.length:
+            raise ValueError(
+                f"algorithm.length={self.length}: average={self.average} divides by it; "
+                "set a number of tokens, for instance the longest response allowed"
+            )
+
+    def marks(self, authors: Tensor) -> Tensor:
+        """[B, T] bool, the tokens that it trains, of ``authors`` [B, T]."""
+        return torch.isin(authors, torch.tensor([int(author) for author in self.authors], dtype=authors.dtype))
+
+    def weights(self, marks: Tensor, tokens: float, rows: float) -> Tensor:
+        """[B, T] float64, for ``tokens`` marked tokens in ``rows`` rows of the whole update."""
+        share = marks.double()
+        tokens, rows, constant = max(tokens, 1), max(rows, 1), self.length or 1  # no division by what is not there
+        match self.average:
+            case "token":
+                return share / tokens
+            case "sequence":
+                return share / (rows * marks.sum(1, keepdim=True).clamp(min=1))
+            case "constant":
+                return share / constant
+            case "row_constant":
+                return share / (rows * constant)
+
+
+def pack(
+    rollouts: Sequence[Rollout],
+    *,
+    average: Average,
+    length: float | None,
+    keep_all: bool,
+    authors: Collection[Author] = TRAINED,
+    components: Mapping[str, Component] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """The batch of one optimizer step. Every rank must call it, also one without rollouts.
+
+    The counts are over all rollouts that did not fail, also those that the batch then leaves out because they teach
+    nothing (every advantage 0): a group without signal lowers no other group's denominator.
+
+    Besides the batch's own ``weight``, ``also`` holds ``weight/<name>`` for each of ``components``; ``mean``, with
+    which the tokens of the batch that ``weight`` trains average to a metric; and ``mean/own``, the same for those
+    that the policy wrote.
+
+    Args:
+        rollouts: this rank's, with advantages.
+        average: how the trained tokens share the weight, and
+        length: what the constants of it are, as in `Component`.
+        keep_all: keep rows whose advantages are all 0, for a loss that trains on them (divergence, entropy).
+        authors: whose tokens the loss trains.
+        components: further terms of the loss, by name. A row that one of them trains is never left out.
+        dtype: of what is not an index.
+
+    Returns:
+        A batch; of no rows if no rank has any that teach; of one row that weighs nothing if only other ranks have.
+
+    Raises:
+        ValueError: for a rollout without advantages or without a prompt, and what `Component` raises.
+    """
+    terms = {"weight": Component(average, length, authors)}
+    terms |= {f"weight/{name}": component for name, component in (components or {}).items()}
+    whole, wrote = _pad([rollout for rollout in rollouts if not rollout.failed], dtype)
+    marks = {name: term.marks(wrote) for name, term in terms.items()}
+
+    teaches = marks["weight"] & (keep_all | (whole.advantage != 0))
+    kept = torch.stack([teaches, *(mark for name, mark in marks.items() if name != "weight")]).any(0).any(1)
+    marks["mean"] = marks["weight"] & kept[:, None]
+    marks["mean/own"] = marks["mean"] & (wrote == Author.POLICY)
+    marks["kept"] = kept[:, None]
+    counts = _count(marks)
+
+    terms |= {"mean": Component("token", None), "mean/own": Component("token", None)}
+    also = {name: term.weights(marks[name], *counts[name]).to(dtype) for name, term in terms.items()}
+    batch = Batch(whole.tokens, whole.length, whole.logp, whole.advantage, whole.off_policy, also.pop("weight"), also)
+    _, rows_of_all_ranks = counts["kept"]
+    return batch.idle() if rows_of_all_ranks and not kept.any() else batch.rows(kept.nonzero()[:, 0])
+
+
+def _count(marks: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
+    """For each [B, T] bool, over all ranks: marked tokens, and rows with any."""
+    # In float64, which is exact for every count that fits in memory.
+    own = torch.stack([torch.stack([mark.sum(), mark.any(1).sum()]) for mark in marks.values()]).double()
+    return {name: (tokens, rows) for name, (tokens, rows) in zip(marks, all_sum(own).tolist(), strict=True)}
+
+
+def _pad(rollouts: Sequence[Rollout], dtype: torch.dtype) -> tuple[Batch, Tensor]:
+    """The rows, right-padded, not weighted yet, and [B, T] who wrote each token."""
+    lengths = [len(rollout.prompt_ids) + len(rollout.token_ids) for rollout in rollouts]
+    shape = len(rollouts), max(lengths, default=1)
+    tokens = torch.zeros(shape, dtype=torch.int64)  # padding follows what is read, so any id will do
+    logp, advantage = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
+    wrote = torch.full(shape, OUTSIDE, dtype=torch.int8)
+    for row, (rollout, end) in enumerate(zip(rollouts, lengths, strict=True)):
+        start = len(rollout.prompt_ids)
+        if start == 0:
+            raise ValueError(f"task {rollout.task.id!r} has an empty prompt: nothing predicts its first token")
+        if rollout.advantages is None:
+            raise ValueError(f"rollout of task {rollout.task.id!r} has no advantages; give it some before packing")
+        tokens[row, :end] = torch.tensor((*rollout.prompt_ids, *rollout.token_ids))
+        logp[row, start:end] = torch.tensor(rollout.logps, dtype=dtype)
+        advantage[row, start:end] = torch.tensor(rollout.advantages, dtype=dtype)
+        wrote[row, start:end] = torch.tensor(rollout.authors, dtype=torch.int8)
+    off_policy = Component("token", None, OFF_POLICY).marks(wrote)
+    length = torch.tensor(lengths, dtype=torch.int64)
+    return Batch(tokens, length, logp, advantage, off_policy, torch.zeros(shape, dtype=dtype)), wrote

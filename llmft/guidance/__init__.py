@@ -1,0 +1,1 @@
+"""Off-policy rows that stand beside the policy's own in a group."""

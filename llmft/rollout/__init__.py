@@ -1,0 +1,1 @@
+"""How a policy answers a task: in one go, or in turns with a tool."""

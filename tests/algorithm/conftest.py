@@ -1,0 +1,130 @@
+"""Responses that were written beforehand, with rewards that are known: what a step makes of them can be worked out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from llmft.distributed import rank, world_size
+from llmft.guidance.none import Unguided
+from llmft.protocols import Drawn
+from llmft.seeds import Seeds
+from llmft.types import Author, Rollout, Sampling, Score, Task
+
+GRPO = {
+    "tasks_per_step": 2,
+    "group_size": 2,
+    "mini_batches": 1,
+    "epochs": 1,
+    "clip_low": 0.2,
+    "clip_high": 0.2,
+    "clip_dual": None,
+    "normalize": True,
+    "average": "token",
+    "length": None,
+    "kl_coef": 0.0,
+    "entropy_coef": 0.0,
+    "reference_rows": 2,
+}
+
+
+def task(number: int, rewards: Sequence[float | None], lengths: Sequence[int]) -> Task:
+    """A task whose j-th response has ``lengths[j]`` tokens and the j-th reward, None for a failure."""
+    return Task(
+        f"t{number}",
+        ({"role": "user", "content": f"{number}+1="},),
+        "math",
+        meta={"rewards": list(rewards), "lengths": list(lengths)},
+    )
+
+
+class Stream:
+    """Tasks in their order, shared out among the ranks."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks, self.position = tasks, 0
+
+    def take(self, count: int) -> list[Drawn]:
+        start, self.position = self.position, self.position + count
+        drawn = [Drawn(position, self.tasks[position % len(self.tasks)]) for position in range(start, start + count)]
+        return [one for one in drawn if one.position % world_size() == rank()]
+
+
+class Written:
+    """Random tokens, a function of the task alone, with log-probs near those of an untrained policy."""
+
+    sampling = Sampling(temperature=0.7, max_new_tokens=8)
+
+    def collect(self, tasks: Sequence[Drawn], n: Sequence[int], seeds: Seeds) -> list[list[Rollout]]:
+        return [[write(drawn.task, j) for j in range(count)] for drawn, count in zip(tasks, n, strict=True)]
+
+
+def write(task: Task, j: int) -> Rollout:
+    number, length = int(task.id[1:]), task.meta["lengths"][j]
+    draw = random.Random(f"{task.id} {j}")
+    return Rollout(
+        task=task,
+        prompt_ids=tuple(range(10, 13 + number % 3)),
+        token_ids=tuple(draw.randrange(3, 99) for _ in range(length)),
+        logps=tuple(-4.85 + draw.gauss(0, 0.4) for _ in range(length)),
+        authors=(Author.POLICY,) * length,
+        source="policy",
+        text=str(j),
+        finish="end" if length < 8 else "length",
+    )
+
+
+class Known:
+    """The reward that the task names for its j-th response."""
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [self._score(one.task.meta["rewards"][int(one.text)]) for one in rollouts]
+
+    def faults(self, tasks: Sequence[Task]) -> list[str]:
+        return []
+
+    @staticmethod
+    def _score(value: float | None) -> Score:
+        return Score(None, failure="sandbox") if value is None else Score(value, {"right": value}, value > 0.5)
+
+
+class Watching(Unguided):
+    """Remembers which tasks' groups it was shown, and how large they were."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+
+    def observe(self, groups: Sequence[Sequence[Rollout]]) -> None:
+        self.seen.extend((group[0].task.id, len(group)) for group in groups)
+
+
+def policy_optimization(policy, guidance=None, **changes):
+    from llmft.algorithm.policy import PolicyOptimization
+
+    live = {"policy": policy, "rollouts": Written(), "reward": Known(), "guidance": guidance or Unguided()}
+    return PolicyOptimization(**{**GRPO, **changes}, **live)
+
+
+def gradient(algorithm, policy, update, micro_batch: int | None):
+    """The gradient of one update, in parts of ``micro_batch`` rows; all rows in one for None. And its metrics."""
+    import torch
+
+    policy.zero_grad()
+    sums: dict[str, float] = {}
+    for part in update.split(micro_batch or len(update)):
+        loss, metrics = algorithm.loss(policy, part)
+        loss.backward()
+        for name, value in {"loss": loss.detach(), **metrics}.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+    return torch.cat([grad.flatten() for grad in grads]), sums
+
+
+@pytest.fixture
+def parts():
+    """This file, for tests: they cannot import one another."""
+    import sys
+
+    return sys.modules[__name__]
