@@ -1,0 +1,82 @@
+"""From a config to objects. No code below `train.py` sees a DictConfig, and no live object passes through Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from llmft.config.allow import load
+from llmft.config.faults import ABSENT
+from llmft.config.signature import RESERVED, convert, signature
+
+
+def build(node: DictConfig | Mapping[str, Any] | None, /, **live: Any) -> Any:
+    """The part that ``node`` describes, or None for an empty one.
+
+    ``live`` are objects that YAML does not name; the constructor gets those that it takes. Nodes with a `_target_`
+    inside of the part are built too, from their values alone. A node without one is a group of named parts: a dict
+    comes back, and each part gets ``live``.
+
+    Raises:
+        ValueError: a target that a config may not name, or a value that its constructor does not take.
+    """
+    values = plain(node)
+    if not values:
+        return None
+    if "_target_" in values:
+        return _construct(values, live)
+    return {name: _construct(one, live) for name, one in values.items() if one}
+
+
+def part(node: DictConfig | Mapping[str, Any]) -> partial[Any]:
+    """The constructor that ``node`` names with its values bound, to be called with what is live. Can be pickled."""
+    cls, arguments = _arguments(plain(node) or {})
+    return partial(cls, **arguments)
+
+
+def plain(node: DictConfig | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """``node`` as a dict of resolved values."""
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return dict(node) if node else None
+
+
+def has_target(value: Any) -> bool:
+    """Is there a `_target_` in ``value``, at any depth?"""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(has_target(one) for one in value.values())
+    return isinstance(value, (list, tuple)) and any(has_target(one) for one in value)
+
+
+def _construct(values: Mapping[str, Any], live: Mapping[str, Any]) -> Any:
+    cls, arguments = _arguments(values)
+    if values.get("_partial_"):
+        return partial(cls, **arguments)
+    takes = signature(cls).arguments
+    return cls(**arguments, **{name: value for name, value in live.items() if name in takes})
+
+
+def _arguments(values: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+    cls = load(values.get("_target_"))
+    takes = signature(cls).arguments
+    return cls, {
+        name: _value(value, takes[name].hint if name in takes else ABSENT)
+        for name, value in values.items()
+        if name not in RESERVED
+    }
+
+
+def _value(value: Any, hint: Any) -> Any:
+    return _nested(value) if has_target(value) else convert(value, hint)
+
+
+def _nested(value: Any) -> Any:
+    """``value`` with every node in it built."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return _construct(value, {})
+        return {name: _nested(one) for name, one in value.items()}
+    return [_nested(one) for one in value] if isinstance(value, (list, tuple)) else value

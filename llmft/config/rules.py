@@ -1,0 +1,94 @@
+"""What must hold between groups: each rule is a function from the resolved config to faults.
+
+A rule sees configs that are wrong in other ways too, so it looks before it reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from llmft.config.faults import ABSENT, Fault, nearest
+from llmft.config.schema import HELDOUT, Room
+
+Tree = Mapping[str, Any]
+
+
+def quantized_weights_need_an_adapter(tree: Tree) -> list[Fault]:
+    """Four- and eight-bit weights have no gradient."""
+    quantization, adapter = tree.get("quantization"), tree.get("adapter")
+    if not quantization or adapter:
+        return []
+    why = "quantized weights cannot be trained, and adapter=none"
+    return [Fault("quantization", ABSENT, why, "add adapter=lora, or choose quantization=none")]
+
+
+def objective_is_a_metric(tree: Tree) -> list[Fault]:
+    """A sweep that reads a metric which no run logs would fail at its end."""
+    objective = tree.get("objective")
+    if not isinstance(objective, str):
+        return []
+    room, _, name = objective.partition("/")
+    if room not in get_args(Room) or not name:
+        return [Fault("objective", objective, "no metric has this name", "for example heldout/accuracy")]
+    if room == "heldout" and not any(re.fullmatch(pattern, name) for pattern in HELDOUT):
+        names = [f"heldout/{pattern}".replace(r"\d+", "4") for pattern in HELDOUT]
+        return [Fault("objective", objective, "no metric has this name", nearest(objective, names))]
+    return []
+
+
+def mini_batches_share_the_tasks(tree: Tree) -> list[Fault]:
+    """A mini-batch without a task would train nothing."""
+    parts, tasks = _number(tree, "algorithm", "mini_batches"), _number(tree, "algorithm", "tasks_per_step")
+    if parts is None or tasks is None or parts <= tasks:
+        return []
+    why = f"a step has algorithm.tasks_per_step={tasks} tasks to share out"
+    return [Fault("algorithm.mini_batches", parts, why, "use at most that")]
+
+
+def a_constant_average_has_its_constant(tree: Tree) -> list[Fault]:
+    """What the losses are divided by."""
+    average = _value(tree, "algorithm", "average")
+    if not str(average).endswith("constant") or _value(tree, "algorithm", "length") is not None:
+        return []
+    advice = "give a number of tokens, for instance the longest response allowed"
+    return [Fault("algorithm.length", None, f"algorithm.average={average} divides by it", advice)]
+
+
+def pass_at_k_has_its_samples(tree: Tree) -> list[Fault]:
+    """pass@k is estimated from at least k responses, https://arxiv.org/abs/2107.03374."""
+    ks, samples = _value(tree, "evaluation", "k"), _number(tree, "evaluation", "samples")
+    if not isinstance(ks, list) or samples is None:
+        return []
+    wrong = [k for k in ks if isinstance(k, int) and not 1 <= k <= samples]
+    why = f"pass@{wrong[0]} cannot be estimated from evaluation.samples={samples}" if wrong else ""
+    return [Fault("evaluation.k", ks, why, "use 1 or more, and at most as many as there are samples")] if wrong else []
+
+
+def tags_are_given(tree: Tree) -> list[Fault]:
+    """A run without tags is not found again; `extras.enforce_tags=false` lifts it."""
+    extras = tree.get("extras")
+    if not isinstance(extras, Mapping) or extras.get("enforce_tags") is not True or tree.get("tags") != []:
+        return []
+    return [Fault("tags", [], "extras.enforce_tags wants at least one", "give some: tags=[mine]")]
+
+
+def _value(tree: Tree, group: str, key: str) -> Any:
+    node = tree.get(group)
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
+def _number(tree: Tree, group: str, key: str) -> int | None:
+    value = _value(tree, group, key)
+    return value if isinstance(value, int) else None
+
+
+RULES: tuple[Callable[[Tree], list[Fault]], ...] = (
+    quantized_weights_need_an_adapter,
+    objective_is_a_metric,
+    mini_batches_share_the_tasks,
+    a_constant_average_has_its_constant,
+    pass_at_k_has_its_samples,
+    tags_are_given,
+)

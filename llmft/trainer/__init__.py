@@ -1,0 +1,1 @@
+"""The learner, its checkpoints, the run folder, and what watches a run."""
