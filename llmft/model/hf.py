@@ -73,9 +73,11 @@ class HF:
         """The policy, its weights read. ``quantization`` and ``adapter`` are None or what their groups built."""
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
         from llmft.model.policy import CausalPolicy
 
+        logging.disable_progress_bar()  # one line per run for shards that load in milliseconds
         seeds.seed_everything()  # an architecture may draw: a head that the checkpoint lacks
         dtype = "auto" if self.dtype == "auto" else getattr(torch, self.dtype)
         options: dict[str, Any] = {"attn_implementation": self.attention} if self.attention else {}

@@ -1,0 +1,1 @@
+"""Families of small verifiable tasks, made by rule from a seed."""

@@ -1,0 +1,140 @@
+"""What the families share: problems become tasks, and a problem's split is a function of the problem.
+
+Splits made by cutting a shuffled list share no question only while nobody changes a seed or a size. Here the question
+itself says where it belongs (a hash of it), so nothing that any tier, seed or size of a family trains on, a base's
+training included, is ever held out in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import Literal, Protocol
+
+from llmft.seeds import Seeds
+from llmft.types import Splits, Task, Trace
+
+Tier = Literal["easy", "hard", "mixed", "base"]
+Traces = Literal["expert", "expert_hard", "sloppy", "none"]  # expert_hard: an expert is bought only where it is needed
+
+SHARES = {"heldout": (0, 1), "test": (1, 2), "train": (2, 8)}  # of 8 parts of all questions, [from, to)
+EASY_SHARE = {"easy": 1.0, "hard": 0.0, "mixed": 0.5, "base": 0.7}
+PATIENCE = 5000  # draws for one new question before the family is called exhausted
+
+
+class Problem(Protocol):
+    """One question of a family."""
+
+    @property
+    def key(self) -> str:
+        """The question, however it is put: two problems with one key are the same question."""
+        ...
+
+    @property
+    def answer(self) -> str: ...
+
+    def prompt(self, rng: Random) -> str:
+        """The question as it is put."""
+        ...
+
+    def write(self, slip: float, rng: Random) -> tuple[str, str]:
+        """The working of a writer who slips with this probability, and the answer that it comes to."""
+        ...
+
+
+class Draw(Protocol):
+    def __call__(self, size: int, rng: Random, /) -> Iterator[Problem]:
+        """Problems of this size without end, any of which will do: the first that belongs to the split is taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A rule, and the sizes of problem that it is asked for."""
+
+    name: str
+    draw: Draw
+    easy: tuple[int, ...]  # each as likely as the others
+    hard: tuple[int, ...]
+    base: tuple[int, ...]  # the easy side of what a base is trained on
+
+    def size(self, tier: Tier, rng: Random) -> tuple[Literal["easy", "hard"], int]:
+        if rng.random() >= EASY_SHARE[tier]:
+            return "hard", rng.choice(self.hard)
+        return "easy", rng.choice(self.base if tier == "base" else self.easy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is asked of a family: how many problems per split, of which tier, and who writes their traces."""
+
+    tier: Tier
+    traces: Traces
+    slips: Mapping[str, float]  # the sloppy writer's probability, by tier
+    sizes: Mapping[str, int]  # by split
+    seed: int
+    answer_form: str
+    limit: int | None  # caps each split
+
+
+def make_splits(family: Family, recipe: Recipe) -> Splits:
+    """Draw the problems and write their traces. Raises ValueError where more are asked for than there are."""
+    splits = {split: tuple(tasks(family, recipe, split)) for split in SHARES}
+    return Splits(**splits, hashes={f"{family.name}/{split}": content_hash(made) for split, made in splits.items()})
+
+
+def tasks(family: Family, recipe: Recipe, split: str) -> Iterator[Task]:
+    seeds = Seeds(recipe.seed, (family.name, recipe.tier, split))
+    layout, writer = Random(seeds.stream("layout")), Random(seeds.stream("traces"))
+    wanted = min(recipe.sizes[split], recipe.limit or recipe.sizes[split])
+    problems = questions(family, recipe.tier, split, Random(seeds.stream("questions")))
+    for index, (tier, problem) in zip(range(wanted), problems, strict=False):
+        yield Task(
+            id=f"{family.name}-{recipe.tier}-{split}-{index}",
+            messages=({"role": "user", "content": problem.prompt(layout)},),
+            kind="math",
+            answer=problem.answer,
+            traces=traces_of(problem, tier, recipe, writer),
+            meta={"tier": tier},
+        )
+
+
+def questions(family: Family, tier: Tier, split: str, rng: Random) -> Iterator[tuple[Literal["easy", "hard"], Problem]]:
+    """Problems of a split, none twice; only a base is trained on repeated questions, each time written anew."""
+    seen: set[str] = set()
+    distinct = not (tier == "base" and split == "train")
+    first, last = SHARES[split]
+    while True:
+        of_tier, size = family.size(tier, rng)
+        for problem in islice(family.draw(size, rng), PATIENCE):
+            if first <= share(key := problem.key) < last and key not in seen:
+                break
+        else:
+            raise ValueError(f"dataset.{split}: tier={tier} has no more than {len(seen)} questions; ask for fewer")
+        if distinct:
+            seen.add(key)
+        yield of_tier, problem
+
+
+def share(key: str) -> int:
+    """Which of the 8 parts of all questions a question belongs to."""
+    return hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % 8
+
+
+def traces_of(problem: Problem, tier: str, recipe: Recipe, rng: Random) -> tuple[Trace, ...]:
+    if recipe.traces == "none" or (recipe.traces == "expert_hard" and tier == "easy"):
+        return ()
+    sloppy = recipe.traces == "sloppy"
+    working, answer = problem.write(recipe.slips[tier] if sloppy else 0.0, rng)
+    return (Trace(working + recipe.answer_form.replace("{answer}", answer), "sloppy" if sloppy else "expert"),)
+
+
+def content_hash(made: tuple[Task, ...]) -> str:
+    """SHA-256 of what the rule made, so that a changed rule is seen in a run's manifest."""
+    content = hashlib.sha256()
+    for task in made:
+        content.update(repr((task.messages[0]["content"], task.answer, [trace.text for trace in task.traces])).encode())
+    return content.hexdigest()

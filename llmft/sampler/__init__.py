@@ -1,0 +1,1 @@
+"""Samplers: completions of prompts, drawn from the policy."""

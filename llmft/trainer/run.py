@@ -1,0 +1,239 @@
+"""The run folder: what a run leaves behind, the same for every algorithm, and what it needs to be continued.
+
+    config.yaml      the resolved config without this run's own path; repeats the run
+    manifest.json    where the run comes from
+    metrics.csv      one row per logged step
+    summary.json     how it stands, or how it ended
+    curves.png       the rows as a picture
+    samples.jsonl    some rollouts
+    checkpoints/     the newest ones and the best
+    final/           what from_pretrained loads
+
+One process at a time may write a run: it holds a lock that the system takes back when the process dies.
+Under several ranks only the first writes; on the others every method that would write does nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from llmft.config import Stop
+from llmft.config.faults import FAILED, INTERRUPTED, REFUSED, TERMINATED
+from llmft.distributed import gather, rank
+from llmft.protocols import Tokens
+from llmft.trainer import durable, shelf
+from llmft.trainer.metrics import MetricsLog
+from llmft.trainer.samples import SampleLog
+from llmft.types import Rollout
+
+CONFIG, MANIFEST, METRICS, SUMMARY, SAMPLES = (
+    "config.yaml", "manifest.json", "metrics.csv", "summary.json", "samples.jsonl"
+)  # fmt: skip
+STATUS = {INTERRUPTED: "interrupted", TERMINATED: "interrupted"}  # of an exit code; every other one is "failed"
+
+
+class RunFolder:
+    """A run's folder, open for this process. Use it in a ``with`` statement: leaving it releases the lock, and an
+    exception on the way out is written into the summary."""
+
+    def __init__(self, path: Path, *, objective: str, tokens: Tokens | None) -> None:
+        self.path = path
+        self.objective = objective
+        self.writes = rank() == 0
+        self.resume_from: Path | None = None
+        self.finished = False  # nothing is left to do
+        self._lock: int | None = None
+        if self.writes:
+            self._take_lock()
+        self.metrics = MetricsLog(path / METRICS)
+        self.samples = SampleLog(path / SAMPLES, tokens)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / CONFIG
+
+    # ------------------------------------------------------------------ begin
+
+    def begin(self, config: str, manifest: Mapping[str, Any]) -> None:
+        """Make this folder a new run's.
+
+        Args:
+            config: the text of ``config.yaml``.
+            manifest: what ``manifest.json`` says.
+
+        Raises:
+            Stop: if the folder already holds a run.
+        """
+        if not self.writes:
+            return
+        if (self.path / MANIFEST).exists() or (self.path / METRICS).exists() or self.checkpoints.exists():
+            raise Stop(
+                REFUSED,
+                f"hydra.run.dir={self.path}: a run is there already; "
+                f"continue it with ckpt_path={self.path}, or choose another folder",
+            )
+        self.checkpoints.mkdir(parents=True)
+        durable.write_text(self.config_path, config)
+        durable.write_json(self.path / MANIFEST, dict(manifest))
+        self.summarize("running")
+
+    def resume(self, config: str, manifest: Mapping[str, Any], changed: Sequence[str], max_steps: int) -> None:
+        """Continue the run of this folder from its newest undamaged checkpoint, or from its start if it has none.
+
+        A run that is finished, and has made ``max_steps`` steps, is left as it is.
+
+        Args:
+            config: the text of ``config.yaml`` from here on.
+            manifest: of this process; the files of model and data must be those of the run.
+            changed: keys of the config that differ, and may.
+
+        Raises:
+            Stop: if data or model have changed.
+            RuntimeError: if every checkpoint is damaged.
+        """
+        if self.writes:
+            before = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            same = ("data", "model")
+            self._require_same_files(*({kind: one["files"][kind] for kind in same} for one in (before, manifest)))
+            durable.clean(self.path)
+            durable.clean(self.checkpoints)
+            self.resume_from = shelf.newest_valid(self.checkpoints)
+            step = shelf.step_of(self.resume_from) if self.resume_from else -1
+            self.finished = step >= max_steps and self._summary().get("status") == "completed"
+            if not self.finished:
+                self.metrics.cut(step)
+                self.samples.cut(step)
+                again = {"from_step": max(step, 0), "changed": list(changed), **_differing(before, manifest)}
+                durable.write_text(self.config_path, config)
+                durable.write_json(self.path / MANIFEST, {**before, "resumed": [*before.get("resumed", []), again]})
+                self.summarize("running")
+        self.resume_from, self.finished = gather([(self.resume_from, self.finished)])[0]
+
+    def _require_same_files(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        differing = [
+            f"{kind}: {name}"
+            for kind in sorted({*before, *now})
+            for name in sorted({*before.get(kind, {}), *now.get(kind, {})})
+            if before.get(kind, {}).get(name) != now.get(kind, {}).get(name)
+        ]
+        if differing:
+            raise Stop(
+                REFUSED,
+                f"ckpt_path={self.path}: not the files that this run began with; "
+                f"bring them back or start a new run: {'; '.join(differing)}",
+            )
+
+    # ------------------------------------------------------------------ while it goes on
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One row of ``metrics.csv``, for the state after ``step`` steps."""
+        if self.writes:
+            self.metrics.add(step, metrics)
+
+    def sample(self, step: int, rollouts: Sequence[Rollout], count: int) -> None:
+        """Some rollouts for ``samples.jsonl``."""
+        if self.writes:
+            self.samples.add(step, rollouts, count)
+
+    def flush(self) -> None:
+        """Have the disk hold what a checkpoint is about to rely on."""
+        if self.writes:
+            self.metrics.flush()
+            self.samples.flush()
+
+    def summarize(self, status: str, **facts: Any) -> None:
+        """Write ``summary.json``: the status, the objective and the metrics so far, and ``facts``."""
+        if not self.writes:
+            return
+        names = [name for name in self.metrics.columns if name != "step"]
+        before, after = self.heldout()
+        summary = {
+            "status": status,
+            "objective": {"name": self.objective, "value": self.metrics.last(self.objective)},
+            "step": int(self.metrics.last("step") or 0),
+            "metrics": {name: self.metrics.last(name) for name in names},
+            "before": before,
+            "after": after,
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        durable.write_json(self.path / SUMMARY, {**summary, **facts})
+
+    def heldout(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The held-out metrics of the first evaluation and of the last."""
+        rows = [
+            {name: value for name, value in row.items() if name.startswith("heldout/")} for row in self.metrics.rows
+        ]
+        evaluated = [row for row in rows if row]
+        return (evaluated[0], evaluated[-1]) if evaluated else ({}, {})
+
+    def value(self) -> float:
+        """The objective's latest value. Raises ValueError, with the names that there are, if no row has it."""
+        if not self.writes:
+            return float("nan")
+        value = self.metrics.last(self.objective)
+        if value is None:
+            names = ", ".join(name for name in self.metrics.columns if name != "step")
+            raise ValueError(f"objective={self.objective}: the run logged no such metric; choose one of {names}")
+        return value
+
+    # ------------------------------------------------------------------ end
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None and (self.path / MANIFEST).exists():
+                self._tell(error)
+        finally:
+            self.close()
+
+    def _tell(self, error: BaseException) -> None:
+        """The summary of a run that did not finish, with what the running summary knew."""
+        code = (
+            error.code if isinstance(error, Stop) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+        )
+        known = self._summary()
+        kept = {name: known[name] for name in ("seconds", "peak_memory_bytes") if name in known}
+        message = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
+        self.summarize(STATUS.get(code, "failed"), **kept, error=message, exit_code=code)
+
+    def _summary(self) -> dict[str, Any]:
+        file = self.path / SUMMARY
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise Stop(
+                REFUSED, f"{self.path}: another process is writing this run; wait for it, or choose another folder"
+            ) from None
+        self._lock = handle
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What of code, versions and device is not as it was: allowed, but the reader of the manifest should know."""
+    return {name: now.get(name) for name in ("code", "versions", "device") if now.get(name) != before.get(name)}

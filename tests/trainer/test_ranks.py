@@ -1,0 +1,55 @@
+"""Two processes on one machine give what one gives, and fail as one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import ranks_job
+import torch
+
+from llmft.config import Stop
+from llmft.trainer.ranks import on_ranks
+
+
+def test_one_process_is_this_one():
+    assert on_ranks(1, "gloo", os.getpid) == os.getpid()
+
+
+def test_two_processes_one_of_them_without_signal_end_as_one(tmp_path):
+    """Features and text; the second process's tasks never give signal, so it goes along with empty passes."""
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    one, two = ranks_job.both(tmp_path / "one"), on_ranks(2, "gloo", ranks_job.both, tmp_path / "two")
+    for kind in ("line", "grpo"):
+        assert one[kind].keys() == two[kind].keys()
+        for name, tensor in one[kind].items():
+            assert tensor.dtype == torch.float64
+            torch.testing.assert_close(two[kind][name], tensor, rtol=1e-9, atol=1e-12, msg=f"{kind} {name}")
+        rows = [(tmp_path / run / kind / "metrics.csv").read_text().splitlines() for run in ("one", "two")]
+        assert len(rows[0]) == len(rows[1])
+
+
+@pytest.mark.parametrize(
+    ("how", "expected", "told"),
+    [("raise", RuntimeError, "the second has no disk"), ("stop", Stop, "not finite on the second"), ("die", RuntimeError, "exit code -9")],
+)  # fmt: skip
+@pytest.mark.slow
+def test_what_fails_in_one_fails_the_run(how, expected, told):
+    with pytest.raises(expected, match=told):
+        on_ranks(2, "gloo", ranks_job.fail, how)
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_all(tmp_path):
+    def send():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    with pytest.raises(Stop, match=r"process \d was told") as stop:
+        on_ranks(2, "gloo", ranks_job.wait, tmp_path)
+    assert stop.value.code == 143

@@ -1,0 +1,240 @@
+"""A run that is cut anywhere and continued ends as if nothing had happened, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from lightning.pytorch import Callback
+
+from llmft.config import Stop
+from llmft.trainer import durable, shelf
+
+
+class Cut(Exception):
+    """The power fails."""
+
+
+class CutAfterStep(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        if pl_module.steps_done == self.step:
+            raise Cut
+
+
+class CutBetweenUpdates(Callback):
+    """Before the second optimizer step of a step."""
+
+    def __init__(self, step):
+        self.step, self.seen = step, 0
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if pl_module.steps_done == self.step:
+            self.seen += 1
+            if self.seen == 2:
+                raise Cut
+
+
+@pytest.fixture
+def whole(session, outcome, tmp_path):
+    """What the uninterrupted run of an algorithm ends with."""
+
+    def run(kind, **options):
+        folder = tmp_path / f"whole-{kind}"
+        session(kind, folder, **options).fit()
+        return outcome(folder)
+
+    return run
+
+
+def cut_and_continue(session, kind, callback, folder, **options):
+    cut = session(kind, folder, callbacks={"cut": callback} if callback else None, **options)
+    with pytest.raises(Cut):
+        cut.fit()
+    session(kind, folder, resume=True, **options).fit()
+
+
+@pytest.mark.parametrize("kind", ["line", "sft", "grpo"])
+@pytest.mark.parametrize("make", [CutAfterStep, CutBetweenUpdates])
+def test_cut_at_every_step(kind, make, session, whole, outcome, tmp_path):
+    expected = whole(kind)
+    for step in range(make is CutAfterStep, 4):
+        folder = tmp_path / f"{step}"
+        cut_and_continue(session, kind, make(step), folder)
+        assert outcome(folder) == expected, f"cut at step {step}"
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_cut_where_the_checkpoint_is_older(kind, session, whole, outcome, tmp_path):
+    """The rows and samples between checkpoint and cut are made again, and stand there once."""
+    expected = whole(kind, checkpoint_every=3, evaluate=4)
+    for step in (1, 2, 3):
+        folder = tmp_path / f"{step}"
+        cut_and_continue(session, kind, CutAfterStep(step), folder, checkpoint_every=3, evaluate=4)
+        assert outcome(folder) == expected, f"cut at step {step}"
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_cut_during_an_evaluation(kind, number, session, whole, outcome, tmp_path, monkeypatch):
+    """When its responses are sampled: before the first step, in the middle, after the last."""
+    from llmft.trainer.evaluation import Evaluation
+
+    expected, real, calls = whole(kind), Evaluation._metrics, []
+
+    def cut(self, groups):
+        calls.append(groups)
+        if len(calls) == number:
+            raise Cut
+        return real(self, groups)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "_metrics", cut)
+        with pytest.raises(Cut):
+            session(kind, tmp_path / "run").fit()
+    session(kind, tmp_path / "run", resume=True).fit()
+    assert outcome(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+@pytest.mark.parametrize("when", ["_seal", "flush"])
+def test_cut_during_a_save(kind, when, session, whole, outcome, tmp_path, monkeypatch):
+    """Before the manifest is written, and when everything is but the rename."""
+    expected, real = whole(kind), getattr(durable, when)
+    for number in (1, 2, 3, 4):
+        folder, saves = tmp_path / f"{number}", []
+
+        def fail(path, number=number, saves=saves):
+            if when == "_seal" or (path.name.startswith(".tmp-step") and path.is_dir()):
+                saves.append(path)
+                if len(saves) == number:
+                    raise Cut
+            return real(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, when, fail)
+            with pytest.raises(Cut):
+                session(kind, folder).fit()
+        session(kind, folder, resume=True).fit()
+        assert outcome(folder) == expected, f"cut in save {number}"
+
+
+@pytest.mark.parametrize("what", ["log", "sample"])
+def test_cut_while_recording(what, session, whole, outcome, tmp_path, monkeypatch):
+    """What a checkpoint relies on is written before it, or the row of its step would be lost."""
+    from llmft.trainer.run import RunFolder
+
+    expected, real, calls = whole("sft"), getattr(RunFolder, what), []
+
+    def cut(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise Cut
+        real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, what, cut)
+        with pytest.raises(Cut):
+            session("sft", tmp_path / "run").fit()
+    session("sft", tmp_path / "run", resume=True).fit()
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_cut_before_the_first_checkpoint_begins_again(session, whole, outcome, tmp_path):
+    expected = whole("sft")
+    cut_and_continue(session, "sft", CutBetweenUpdates(0), tmp_path / "run")
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_what_a_crash_left_half_written_is_cleaned_up(session, whole, outcome, tmp_path):
+    expected, folder = whole("sft"), tmp_path / "run"
+    with pytest.raises(Cut):
+        session("sft", folder, callbacks={"cut": CutAfterStep(3)}).fit()
+    (folder / "checkpoints" / ".tmp-step_000004-77").mkdir()
+    (folder / "checkpoints" / ".tmp-step_000004-77" / "weights.safetensors").write_bytes(b"half")
+    (folder / "checkpoints" / ".del-step_000001-77").mkdir()
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("4,0.2")
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write('{"step": 4, "ta')
+    session("sft", folder, resume=True).fit()
+    assert outcome(folder) == expected
+    assert not [path for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def test_two_cuts(session, whole, outcome, tmp_path):
+    expected, folder = whole("grpo"), tmp_path / "run"
+    for step, resume in ((1, False), (3, True)):
+        with pytest.raises(Cut):
+            session("grpo", folder, resume=resume, callbacks={"cut": CutAfterStep(step)}).fit()
+    session("grpo", folder, resume=True).fit()
+    assert outcome(folder) == expected
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "zero tail", "missing", "no manifest"])
+def test_a_damaged_checkpoint_is_passed_over(damage, session, whole, outcome, tmp_path, caplog):
+    expected, folder = whole("sft"), tmp_path / "run"
+    with pytest.raises(Cut):
+        session("sft", folder, callbacks={"cut": CutAfterStep(3)}).fit()
+    newest = shelf.listed(folder / "checkpoints")[0]
+    file = newest / ("MANIFEST.json" if damage == "no manifest" else "weights.safetensors")
+    content = file.read_bytes()
+    damaged = {
+        "truncate": content[:-1],
+        "empty": b"",
+        "flip": content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
+        "zero tail": content[:-64] + bytes(64),
+    }
+    file.unlink()
+    if damage in damaged:
+        file.write_bytes(damaged[damage])
+    with caplog.at_level(logging.WARNING):
+        session("sft", folder, resume=True).fit()
+    assert str(file) in caplog.text
+    assert outcome(folder) == expected
+
+
+def test_nothing_undamaged_is_refused(session, tmp_path):
+    session("sft").fit()
+    for newest in shelf.listed(tmp_path / "run" / "checkpoints"):
+        (newest / "state.json").write_text("{}")
+    with pytest.raises(RuntimeError, match="none of the 3 checkpoints is undamaged"):
+        session("sft", resume=True)
+
+
+def test_more_steps_go_on_from_the_last(session, tmp_path):
+    session("sft", max_steps=2).fit()
+    session("sft", resume=True, max_steps=3).fit()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("completed", 3)
+
+
+def test_a_finished_run_is_left_alone(session, tmp_path):
+    session("line").fit()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    again = session("line", resume=True)
+    again.run.close()
+    assert again.run.finished
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_killed_while_finishing(session, tmp_path):
+    """All steps are done, `final/` is not there: continuing makes it and nothing else."""
+    session("sft").fit()
+    durable.remove_folder(tmp_path / "run" / "final")
+    (tmp_path / "run" / "summary.json").write_text('{"status": "running"}')
+    session("sft", resume=True).fit()
+    assert (tmp_path / "run" / "final" / "model.safetensors").is_file()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
+
+
+def test_other_data_is_refused(session, tmp_path):
+    one = session("line")
+    one.fit()
+    other = type(one.run)(one.path, objective="train/loss", tokens=None)
+    with other, pytest.raises(Stop, match=r"not the files .* data: train\.jsonl") as stop:
+        other.resume("config", {"files": {"data": {"train.jsonl": "abc"}, "model": {}}}, [], 9)
+    assert stop.value.code == 2
