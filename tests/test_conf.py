@@ -21,6 +21,7 @@ CONF = ROOT / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.parts[len(CONF.parts)] != "local")
 OPTIONS = [path for path in FILES if len(path.parts) == 2 and path.parts[0] not in ("hydra",)]
 # What an option cannot do without: the first is chosen along with it.
+CHAINED = "rollout.max_new_tokens"  # the data's fact unless somebody sets it, and what others divide by either way
 TOGETHER = {"quantization": ["adapter"]}
 
 
@@ -156,7 +157,8 @@ def test_no_interpolation_points_at_an_interpolation_or_at_a_node(file):
     for key, value in values.items():
         for target in re.findall(r"\$\{([\w.]+)\}", str(value)):
             assert target in values, f"{key} points at {target}, which is no single value"
-            assert "${" not in str(values[target]), f"{key} points at {target}, which points elsewhere"
+            if target != CHAINED:
+                assert "${" not in str(values[target]), f"{key} points at {target}, which points elsewhere"
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

@@ -64,7 +64,7 @@ def test_a_base_fails_in_content_not_in_form(base):
 @pytest.mark.slow
 def test_a_base_made_again_is_as_good(tmp_path):
     base = ROOT / "bases" / "lab_addition_seed1"
-    train("experiment=lab_base", "seed=1", f"hydra.run.dir={tmp_path}", "evaluation.every=600")
+    train("experiment=lab_base", "seed=1", f"hydra.run.dir={tmp_path}", "evaluation.every=900")
     shipped, again = verdicts(base, "lab_addition", "easy"), verdicts(tmp_path / "final", "lab_addition", "easy")
     # Another processor may round otherwise; five standard errors of a difference of two proportions.
     assert again[0] == pytest.approx(shipped[0], abs=5 * math.sqrt(2 * 0.25 / PROBLEMS))

@@ -83,4 +83,4 @@ LIVE: dict[str, frozenset[str]] = {
 
 # Names that `objective` may have, as patterns; the log's other columns start with one of these rooms.
 Room = Literal["train", "heldout", "reward", "time", "speed"]
-HELDOUT = ("accuracy", r"pass@\d+", r"avg@\d+", "length_mean", "truncated", "perplexity", "loss")
+HELDOUT = ("accuracy", "reward_mean", r"reward/\w+", r"pass@\d+", r"avg@\d+", "length_mean", "truncated", "perplexity")

@@ -63,6 +63,7 @@ class Rows:
         on_bad_row: Literal["stop", "skip"],
         limit: Annotated[int, Ge(1)] | None,
         base: str,
+        response_tokens: Annotated[int, Ge(1)],
     ) -> None:
         if (prompt_column is None) == (messages_column is None):
             raise ValueError("dataset: name the question's column as prompt_column or a chat's as messages_column")
@@ -85,6 +86,7 @@ class Rows:
         self.on_bad_row = on_bad_row
         self.limit = limit
         self.base = base
+        self.response_tokens = response_tokens
 
     def load(self) -> Splits:
         """Read everything. Raises ValueError for what cannot be read, with every fault and where it stands."""

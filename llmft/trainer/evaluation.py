@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import fmean
@@ -35,6 +35,7 @@ class Verdict(NamedTuple):
     reward: float | None  # None where the machinery failed
     length: int
     truncated: bool
+    parts: Mapping[str, float]
 
 
 class Evaluation:
@@ -117,6 +118,8 @@ class Evaluation:
             "heldout/length_mean": [verdict.length for verdict in flat],
             "heldout/truncated": [verdict.truncated for verdict in flat],
         }
+        for part in dict.fromkeys(name for verdict in flat for name in verdict.parts):
+            means[f"heldout/reward/{part}"] = [verdict.parts[part] for verdict in flat if part in verdict.parts]
         for k in self.k:
             means[f"heldout/pass@{k}"] = [pass_at_k(len(one), sum(one), k) for one in judged if len(one) >= k]
         if self.samples > 1:
@@ -154,7 +157,7 @@ def _verdict(rollout: Rollout) -> Verdict:
     score = rollout.score
     assert score is not None
     correct = None if rollout.failed else score.correct
-    return Verdict(correct, score.value, len(rollout.token_ids), rollout.finish == "length")
+    return Verdict(correct, score.value, len(rollout.token_ids), rollout.finish == "length", dict(score.parts))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ GSM8K = {
     "on_bad_row": "stop",
     "limit": None,
     "base": "none",
+    "response_tokens": 64,
 }
 
 

@@ -171,15 +171,15 @@ def test_the_end_token_may_come_first(make_policy, letters, prompts):
         assert group[0].finish == "end"
 
 
-@pytest.mark.parametrize("max_rows", [3, 64])
+@pytest.mark.parametrize("max_rows", [3, 100])
 @pytest.mark.parametrize("sampler", [Native, HFGenerate])
 def test_a_completion_ends_with_the_first_stop_string_it_writes(sampler, max_rows, make_policy, letters, prompts):
     policy = make_policy("llama")
-    free = flat(Native(max_rows=64, policy=policy, tokens=letters).generate(prompts, 3, SAMPLED, range(6)))
+    free = flat(Native(max_rows=64, policy=policy, tokens=letters).generate(prompts, 12, SAMPLED, range(6)))
     long = max(free, key=lambda completion: len(completion.token_ids))
     stops = (letters.text(long.token_ids[4:7]), letters.text(long.token_ids[9:10]))
     sampling = Sampling(1.0, 24, stop=stops)
-    stopped = flat(sampler(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 3, sampling, range(6)))
+    stopped = flat(sampler(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 12, sampling, range(6)))
     assert any(completion.finish == "stop" for completion in stopped)
     for whole, cut in zip(free, stopped, strict=True):
         text = letters.text(whole.token_ids)
@@ -211,6 +211,17 @@ def test_the_policy_is_left_as_it_was(sampler, letters, prompts, make_policy):
     policy.model(torch.tensor([prompts[1]])).logits.sum().backward()  # sampling left nothing that cannot be trained
     policy.zero_grad(set_to_none=True)
     policy.eval()
+
+
+def test_what_a_folder_says_about_generating_does_not_reach_the_experiment(letters, prompts, make_policy, monkeypatch):
+    from transformers import GenerationConfig
+
+    policy = make_policy("qwen2")
+    plain = HFGenerate(max_rows=8, policy=policy, tokens=letters).generate(prompts, 1, GREEDY, range(6))
+    monkeypatch.setattr(policy.model, "generation_config", GenerationConfig(repetition_penalty=5.0, min_new_tokens=9))
+    assert ids(HFGenerate(max_rows=8, policy=policy, tokens=letters).generate(prompts, 1, GREEDY, range(6))) == ids(
+        plain
+    )
 
 
 def test_the_mode_comes_back_when_sampling_fails(letters, make_policy, monkeypatch):

@@ -71,7 +71,7 @@ def test_metrics_are_those_of_the_rewards(evaluate):
     assert 0 < metrics["heldout/length_mean"] <= 6
     assert set(metrics) == {
         "heldout/accuracy", "heldout/reward_mean", "heldout/length_mean", "heldout/truncated", "heldout/failed",
-        "heldout/pass@1", "heldout/pass@2", "heldout/avg@3",
+        "heldout/reward/good", "heldout/pass@1", "heldout/pass@2", "heldout/avg@3",
     }  # fmt: skip
 
 

@@ -90,6 +90,7 @@ class Addition:
         form_pattern: str | None,  # for the reward; nothing here reads it
         limit: Annotated[int, Ge(1)] | None,
         base: str,  # for the model; nothing here reads it
+        response_tokens: Annotated[int, Ge(1)],  # for the rollout; nothing here reads it
     ) -> None:
         self.recipe = Recipe(
             tier=tier,
@@ -102,6 +103,7 @@ class Addition:
         )
         self.form_pattern = form_pattern
         self.base = base
+        self.response_tokens = response_tokens
 
     def load(self) -> Splits:
         """The tasks, made by rule. Raises ValueError where more are asked for than there are."""

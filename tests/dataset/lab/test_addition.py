@@ -20,7 +20,15 @@ seeds = st.integers(0, 2**32)
 
 def addition(**changes) -> Addition:
     values = {"tier": "easy", "traces": "expert", "slip_easy": 0.6, "slip_hard": 0.98, "train": 200, "heldout": 50}
-    values |= {"test": 50, "seed": 0, "answer_form": "#{answer}", "form_pattern": FORM, "limit": None, "base": "x"}
+    values |= {
+        "test": 50,
+        "seed": 0,
+        "answer_form": "#{answer}",
+        "form_pattern": FORM,
+        "limit": None,
+        "base": "x",
+        "response_tokens": 64,
+    }
     return Addition(**{**values, **changes})
 
 

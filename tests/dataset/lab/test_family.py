@@ -17,7 +17,15 @@ FAMILIES = [Addition, Paths]
 
 def load(family, **changes):
     values = {"tier": "easy", "traces": "expert", "slip_easy": 0.5, "slip_hard": 0.98, "train": 300, "heldout": 100}
-    values |= {"test": 100, "seed": 0, "answer_form": "#{answer}", "form_pattern": None, "limit": None, "base": "x"}
+    values |= {
+        "test": 100,
+        "seed": 0,
+        "answer_form": "#{answer}",
+        "form_pattern": None,
+        "limit": None,
+        "base": "x",
+        "response_tokens": 64,
+    }
     return family(**{**values, **changes}).load()
 
 

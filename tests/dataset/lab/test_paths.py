@@ -22,7 +22,15 @@ EXAMPLE = Walk("abcde", 3, open=(1, 2, 3, 4, 0), closed=(2, 0, 4, 1, 1))
 
 def paths(**changes) -> Paths:
     values = {"tier": "easy", "traces": "expert", "slip_easy": 0.4, "slip_hard": 0.98, "train": 200, "heldout": 50}
-    values |= {"test": 50, "seed": 0, "answer_form": "#{answer}", "form_pattern": FORM, "limit": None, "base": "x"}
+    values |= {
+        "test": 50,
+        "seed": 0,
+        "answer_form": "#{answer}",
+        "form_pattern": FORM,
+        "limit": None,
+        "base": "x",
+        "response_tokens": 64,
+    }
     return Paths(**{**values, **changes})
 
 
