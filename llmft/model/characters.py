@@ -19,11 +19,12 @@ TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
     """One token per character; a character outside printable ASCII is dropped. Ids: pad 0, bos 1, eos 2, then ASCII."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *CHARACTERS])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+    backend.normalizer = normalizers.Replace(Regex(r"[^\n\x20-\x7e]"), "")
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     backend.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(

@@ -23,6 +23,10 @@ def test_text_comes_back_whole(tokens):
     assert tokens.text(ids) == text
 
 
+def test_what_is_not_ascii_is_dropped(tokens):
+    assert tokens.text(tokens.response("caf\u00e9 \u2019s\t5\u00d75=25")) == "caf s55=25"
+
+
 def test_a_prompt_has_one_start_token_and_ends_where_the_answer_begins(tokens):
     ids = tokens.prompt([{"role": "user", "content": "1+2="}])
     assert ids[0] == 1
