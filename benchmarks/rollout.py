@@ -2,11 +2,11 @@
 
     python benchmarks/rollout.py [--json FILE] [--repeats 9] [--threads 1]
 
-Both sides run the same weights on the same prompts, 8 of 24 tokens with 8 completions each. How long completions get is a
-property of the model: its head adds a bias to the end token that grows with the step, so that lengths have a known
-distribution on both sides (every length above 48 tokens forbidden: *equal*; uniform between 4 and 96; geometric with mean
-24, cut at 96). A token is useful up to and including the end token. The sides take turns; the first repeats are dropped.
-The native side also returns the log-probability of every token; a line of its own shows what that costs generate().
+Both sides run the same weights on the same prompts: 8 of 24 tokens, with 8 completions each. How long completions get is a
+property of the model: the bias of its head gives the end token a chance that depends on the step, so that both sides draw
+lengths from the same distribution: *equal* (48, no end), *uniform* between 4 and 96, or *geometric* with mean 24, cut at 96.
+A token is useful up to and including the end token. The sides take turns and the first repeats are dropped. The native
+side also returns the log-probability of every token; the last columns are generate() with logits kept to do the same.
 """
 
 from __future__ import annotations

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from small_runs import KINDS, SMALL, summary, timeless, weights
 
 from llmft.config import ROOT, ConfigError, Stop, check, compose, settings, snapshot
 from llmft.trainer import shelf
 from llmft.trainer.metrics import read
 from llmft.trainer.start import Start
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small_runs import KINDS, SMALL, summary, timeless, weights
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from small_runs import KINDS, SMALL, summary, timeless, weights
 
 from llmft.config import ROOT
 from llmft.trainer import shelf
 from llmft.trainer.metrics import read
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small_runs import KINDS, SMALL, summary, timeless, weights
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
