@@ -37,7 +37,7 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
         """The ids of a prompt through the chat template, up to where the model's answer begins."""
-        laid_out = self.tokenizer.apply_chat_template(
+        laid_out: Any = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             tools=[dict(tool) for tool in tools] or None,
             add_generation_prompt=True,
@@ -53,7 +53,7 @@ class Chat:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of ids, without special tokens and without tidying of spaces."""
-        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer so that ``AutoTokenizer.from_pretrained`` reads it."""

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
-from typing import Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Interval
 
 from llmft.seeds import Seeds
 from llmft.types import Splits, Task, Trace
@@ -78,6 +80,60 @@ class Recipe:
     seed: int
     answer_form: str
     limit: int | None  # caps each split
+
+
+class Lab:
+    """A family as a dataset. A subclass names its rule; what is asked of it is the same for all.
+
+    Args:
+        tier: ``easy``, ``hard``, ``mixed`` (half and half), or ``base``, what a base is trained on.
+        traces: who writes the tasks' traces; ``expert_hard`` writes for hard tasks only.
+        slip_easy: probability that the sloppy writer slips, at each place where one can, in easy problems.
+        slip_hard: and in hard ones.
+        train: problems of the split; as ``heldout`` and ``test``.
+        seed: of the data alone.
+        answer_form: how a response ends, with ``{answer}`` in the answer's place.
+        form_pattern: a whole response of the right form, whatever its answer.
+        limit: caps the problems per split.
+        base: the base that the lab's model starts from.
+        response_tokens: room for a response.
+    """
+
+    family: ClassVar[Family]
+
+    def __init__(
+        self,
+        *,
+        tier: Tier,
+        traces: Traces,
+        slip_easy: Annotated[float, Interval(ge=0, le=1)],
+        slip_hard: Annotated[float, Interval(ge=0, le=1)],
+        train: Annotated[int, Ge(1)],
+        heldout: Annotated[int, Ge(0)],
+        test: Annotated[int, Ge(0)],
+        seed: int,
+        answer_form: str,
+        form_pattern: str | None,  # for the reward; nothing here reads it
+        limit: Annotated[int, Ge(1)] | None,
+        base: str,  # for the model; nothing here reads it
+        response_tokens: Annotated[int, Ge(1)],  # for the rollout; nothing here reads it
+    ) -> None:
+        self.recipe = Recipe(
+            tier=tier,
+            traces=traces,
+            slips={"easy": slip_easy, "hard": slip_hard},
+            sizes={"train": train, "heldout": heldout, "test": test},
+            seed=seed,
+            answer_form=answer_form,
+            limit=limit,
+        )
+        self.form_pattern = form_pattern
+        self.base = base
+        self.response_tokens = response_tokens
+
+    def load(self) -> Splits:
+        """The tasks, made by rule. Raises ValueError where more are asked for than there are."""
+        return make_splits(self.family, self.recipe)
 
 
 def make_splits(family: Family, recipe: Recipe) -> Splits:

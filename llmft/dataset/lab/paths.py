@@ -13,12 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import Annotated
 
-from annotated_types import Ge, Interval
-
-from llmft.dataset.lab.family import Family, Recipe, Tier, Traces, make_splits
-from llmft.types import Splits
+from llmft.dataset.lab.family import Family, Lab
 
 PLACES = {2: 5, 3: 5, 5: 8}  # places on the map, by the number of roads to walk
 NAMES = "abcdefgh"
@@ -120,42 +116,10 @@ def elsewhere(place: int, other: int, count: int, rng: Random) -> int:
 FAMILY = Family("paths", draw, easy=(2, 3), hard=(5,), base=(2, 3))
 
 
-class Paths:
+class Paths(Lab):
     """``easy`` walks 2 or 3 roads between 5 places, ``hard`` 5 between 8, ``mixed`` half and half.
 
     ``base`` is what a base is trained on: 70 % easy walks, 30 % hard ones.
     """
 
-    def __init__(
-        self,
-        *,
-        tier: Tier,
-        traces: Traces,
-        slip_easy: Annotated[float, Interval(ge=0, le=1)],
-        slip_hard: Annotated[float, Interval(ge=0, le=1)],
-        train: Annotated[int, Ge(1)],
-        heldout: Annotated[int, Ge(0)],
-        test: Annotated[int, Ge(0)],
-        seed: int,
-        answer_form: str,
-        form_pattern: str | None,  # for the reward; nothing here reads it
-        limit: Annotated[int, Ge(1)] | None,
-        base: str,  # for the model; nothing here reads it
-        response_tokens: Annotated[int, Ge(1)],  # for the rollout; nothing here reads it
-    ) -> None:
-        self.recipe = Recipe(
-            tier=tier,
-            traces=traces,
-            slips={"easy": slip_easy, "hard": slip_hard},
-            sizes={"train": train, "heldout": heldout, "test": test},
-            seed=seed,
-            answer_form=answer_form,
-            limit=limit,
-        )
-        self.form_pattern = form_pattern
-        self.base = base
-        self.response_tokens = response_tokens
-
-    def load(self) -> Splits:
-        """The tasks, made by rule. Raises ValueError where more are asked for than there are."""
-        return make_splits(FAMILY, self.recipe)
+    family = FAMILY
