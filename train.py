@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from llmft.config import apply_extras, build, check, launch, part
 from llmft.seeds import Seeds
 from llmft.trainer.start import Start
+from llmft.trainer.sweep import print_sweep
 
 
 def main(cfg: DictConfig) -> float:
@@ -75,4 +76,4 @@ def fit(cfg: DictConfig, start: Start) -> float:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, after_sweep=print_sweep)

@@ -26,21 +26,44 @@ from llmft.config.faults import ABSENT, INTERRUPTED, REFUSED, TERMINATED, Config
 from llmft.config.files import ROOT, find
 
 Job = Callable[[DictConfig], Any]
+WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}
 
 
-def launch(main: Job) -> None:
+def launch(main: Job, after_sweep: Callable[[Path], None]) -> None:
     """Run ``main``, with or without Hydra's decorator, on the config that the command line composes.
 
-    Inside a sweep a job that stops raises, so that the others run on; an interruption ends the sweep.
+    Inside a sweep a job that stops raises, so that the others run on; an interruption ends the sweep. ``after_sweep``
+    is given the folder of a sweep whose jobs ran in this process, whichever way they ended.
     """
     try:
         _refuse_options(sys.argv[1:])
-        arguments = continued(sys.argv[1:])
+        arguments = options_first(continued(sys.argv[1:]))
     except ConfigError as error:
         _refuse(error)
     sys.argv = [sys.argv[0], *arguments]
     with guarded(_refuse):
-        hydra.main(version_base="1.3", config_path=CONF, config_name="train")(_job(inspect.unwrap(main)))()
+        sweeps: list[Path] = []
+        try:
+            hydra.main(version_base="1.3", config_path=CONF, config_name="train")(_job(inspect.unwrap(main), sweeps))()
+        finally:
+            for folder in dict.fromkeys(sweeps):
+                after_sweep(folder)
+
+
+def options_first(arguments: list[str]) -> list[str]:
+    """``arguments`` with Hydra's options before the overrides, so that ``experiment=x -m seed=1,2`` may be typed.
+
+    argparse takes overrides in one run only: what comes after an option in their middle would be refused.
+    """
+    options, overrides, rest = [], [], iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        options.append(argument)
+        if argument in WITH_VALUE:
+            options += [value] if (value := next(rest, None)) is not None else []
+    return [*options, *overrides]
 
 
 def continued(arguments: list[str]) -> list[str]:
@@ -104,9 +127,11 @@ def _refuse(error: ConfigError) -> NoReturn:
     raise SystemExit(REFUSED)
 
 
-def _job(main: Job) -> Job:
+def _job(main: Job, sweeps: list[Path]) -> Job:
     @functools.wraps(main)
     def job(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweeps.append(Path(HydraConfig.get().sweep.dir))
         try:
             return main(cfg)
         except (ConfigError, Stop, KeyboardInterrupt) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmft.config import ROOT, ConfigError
-from llmft.config.entry import continued
+from llmft.config.entry import continued, options_first
 
 JOB = """
 import sys
@@ -31,7 +31,7 @@ def main(cfg):
     return 0.5
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, after_sweep=lambda folder: None)
 """
 
 
@@ -155,3 +155,18 @@ def test_arguments_without_a_checkpoint_are_left_alone():
         assert continued(arguments) == arguments
     with pytest.raises(ConfigError, match="not the folder of a run"):
         continued([f"ckpt_path={ROOT}/conf"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        (["experiment=x", "-m", "seed=1,2"], ["-m", "experiment=x", "seed=1,2"]),
+        (["seed=1", "--cfg", "job", "algorithm=sft"], ["--cfg", "job", "seed=1", "algorithm=sft"]),
+        (["seed=1", "-cd", "F", "-cn", "config", "a=-1"], ["-cd", "F", "-cn", "config", "seed=1", "a=-1"]),
+        (["seed=1", "--cfg=job", "a.b=2"], ["--cfg=job", "seed=1", "a.b=2"]),
+        (["seed=1", "--cfg"], ["--cfg", "seed=1"]),
+        ([], []),
+    ],
+)
+def test_options_may_stand_among_overrides(typed, passed):
+    assert options_first(typed) == passed
