@@ -132,7 +132,7 @@ def _place(override: Override, cfg: DictConfig, top: list[str]) -> Fault | None:
         path = ".".join(parts[: index + 1])
         if not isinstance(node, DictConfig):
             return None  # a list's index, or a value that Hydra will say more about
-        if name not in node:
+        if name not in map(str, node):  # `in` the node itself would not see a key whose value is still ???
             names = top if node is cfg else [str(one) for one in node if one != "_target_"]
             return Fault(path if index < len(parts) - 1 else key, value, "there is no such key", nearest(name, names))
         node = OmegaConf.select(cfg, path, throw_on_missing=False)

@@ -102,3 +102,8 @@ def test_an_experiment_without_its_first_line_and_one_with_strange_keys(tmp_path
         "algorithm.grup_size",
         "sede",
     ]
+
+
+def test_a_key_that_waits_for_its_value_is_there():
+    (line,) = faults("model=hf", "model.path=folder", "sede=1")
+    assert line.startswith("  sede=1: ")
