@@ -17,7 +17,7 @@ SHARED = Path(os.environ.get("LLMFT_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(scope="session")
 def shared():
-    """``shared("gsm8k/test.jsonl")``: a file of the shared folder, or a skip that names it."""
+    """``shared("data/gsm8k/test.jsonl")``: a file of the shared folder, or a skip that names it."""
 
     def find(name: str) -> Path:
         path = SHARED / name

@@ -21,7 +21,7 @@ def train(folder: Path, *overrides: str) -> dict:
 
 @pytest.mark.slow
 def test_gsm8k_by_imitation_and_then_by_grpo(shared, tmp_path):
-    data = shared("gsm8k/train.jsonl")
+    data = shared("data/gsm8k/train.jsonl")
     model = make(tmp_path / "model", data.read_text(encoding="utf-8").splitlines()[:1000])
     common = [
         "dataset=gsm8k",
