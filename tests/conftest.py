@@ -6,10 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A busy machine is no fault of the code; random examples are for developers, the same ones each time for CI.
+settings.register_profile(
+    "llmft", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("llmft")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LLMFT_SHARED", ROOT.parent / "shared"))
