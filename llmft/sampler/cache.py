@@ -40,8 +40,8 @@ class Slab(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         for states in (key_states, value_states):
-            # Zeros, because a masked column still enters sums as 0 * its value.
-            self.buffers.append(states.new_zeros(self.rows * states.shape[1] * self.columns * states.shape[3]))
+            # Not zeroed: memory is first touched where a token is written, which many never are.
+            self.buffers.append(states.new_empty(self.rows * states.shape[1] * self.columns * states.shape[3]))
         self.keys, self.values = (
             states.new_empty(0, states.shape[1], 0, states.shape[3]) for states in (key_states, value_states)
         )
@@ -62,7 +62,7 @@ class Slab(CacheLayerMixin):
             flat = self.buffers[index]
             if old.shape[2]:  # something is laid out in this buffer: write to the spare one, which then is this one
                 key = (flat.numel(), flat.dtype)
-                target = self.spare.pop(key) if key in self.spare else torch.zeros_like(flat)
+                target = self.spare.pop(key) if key in self.spare else torch.empty_like(flat)
                 self.spare[key], self.buffers[index] = flat, target
             new = self.buffers[index][: math.prod(shape)].view(shape)
             if kept := self.length - drop:
@@ -119,6 +119,7 @@ class SlabCache(Cache):
             if end > slab.width:
                 slab.lay_out(first, end)
             for own, others in zip(slab.pair(), prompt.pair(), strict=True):
+                own[rows, :, : columns.start] = 0  # a masked column still enters sums as 0 * its value
                 own[rows, :, columns] = others[index]
             slab.length = end
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmft.model.policy import CausalPolicy
+from llmft.sampler.cache import Slab
 from llmft.sampler.hf import HFGenerate
 from llmft.sampler.native import Native
 from llmft.types import Sampling
@@ -94,6 +95,24 @@ def test_a_long_queue_moves_columns_and_still_gives_the_same(make_policy, letter
     assert np.concatenate([c.logps for c in flat(wide)]) == pytest.approx(
         np.concatenate([c.logps for c in flat(narrow)]), abs=1e-9
     )
+
+
+@pytest.mark.parametrize("max_rows", [2, 12])
+def test_memory_that_was_never_written_is_never_read(max_rows, make_policy, letters, prompts, monkeypatch):
+    policy = make_policy("qwen2")
+    clean = Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 10, SAMPLED, range(6))
+    new_empty, empty_like, lay_out = torch.Tensor.new_empty, torch.empty_like, Slab.lay_out
+
+    def lay_out_over_nan(slab, *arguments, **options):
+        for spare in slab.spare.values():
+            spare.fill_(torch.nan)
+        lay_out(slab, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *shape: new_empty(self, *shape).fill_(torch.nan))
+    monkeypatch.setattr(torch, "empty_like", lambda tensor: empty_like(tensor).fill_(torch.nan))
+    monkeypatch.setattr(Slab, "lay_out", lay_out_over_nan)
+    poisoned = Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 10, SAMPLED, range(6))
+    assert poisoned == clean
 
 
 @pytest.mark.parametrize("max_rows", [1, 3, 20, 100])
