@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmft.types import Message
+from llmft.protocols import Tokens
+from llmft.types import Author, Message, Rollout, Task, Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,3 +59,24 @@ class Chat:
     def save(self, folder: Path) -> None:
         """Write the tokenizer so that ``AutoTokenizer.from_pretrained`` reads it."""
         self.tokenizer.save_pretrained(folder)
+
+
+def as_response(tokens: Tokens, task: Task, prompt_ids: tuple[int, ...], trace: Trace, *, limit: int) -> Rollout:
+    """A trace as a response to its task, every token of advantage 1 and of unknown log-probability.
+
+    ``limit`` bounds the tokens of prompt and response together: a longer response is cut, loses its end token and
+    says so in ``finish``; where the prompt leaves no room it has no tokens.
+    """
+    whole = tokens.response(trace.text)
+    kept = whole[: max(limit - len(prompt_ids), 0)]
+    return Rollout(
+        task=task,
+        prompt_ids=prompt_ids,
+        token_ids=kept,
+        logps=(0.0,) * len(kept),
+        authors=(Author.TRACE,) * len(kept),
+        source="trace",
+        text=trace.text,
+        finish="end" if len(kept) == len(whole) else "length",
+        advantages=(1.0,) * len(kept),
+    )

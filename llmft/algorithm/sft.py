@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from llmft.algorithm.groups import divide
 from llmft.batch import Average, Component, pack
+from llmft.chat import as_response
 from llmft.distributed import sum_dicts
 from llmft.loss.nll import negative_log_likelihood
 from llmft.protocols import Drawn, Policy, State, Tasks, Tokens
 from llmft.seeds import Seeds
-from llmft.types import Author, Batch, Rollout, Step, Task, Trace
+from llmft.types import Batch, Rollout, Step, Task
 
 
 class SFT:
@@ -79,7 +80,7 @@ class SFT:
             raise ValueError(faults[0])
         traces = drawn.task.traces[:1] if self.which == "first" else drawn.task.traces
         prompt = self.tokens.prompt(drawn.task.messages, drawn.task.tools)
-        return [self._answer(drawn.task, prompt, trace) for trace in traces]
+        return [as_response(self.tokens, drawn.task, prompt, trace, limit=self.max_length) for trace in traces]
 
     def loss(self, policy: Policy, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one micro-batch, a share of the update's."""
@@ -98,21 +99,6 @@ class SFT:
 
     def load_state_dict(self, state: State) -> None:
         """Nothing to load: what a step trains on is a function of the tasks alone."""
-
-    def _answer(self, task: Task, prompt: tuple[int, ...], trace: Trace) -> Rollout:
-        whole = self.tokens.response(trace.text)
-        kept = whole[: max(self.max_length - len(prompt), 0)]
-        return Rollout(
-            task=task,
-            prompt_ids=prompt,
-            token_ids=kept,
-            logps=(0.0,) * len(kept),
-            authors=(Author.TRACE,) * len(kept),
-            source="trace",
-            text=trace.text,
-            finish="end" if len(kept) == len(whole) else "length",
-            advantages=(1.0,) * len(kept),
-        )
 
     def _metrics(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         sums = sum_dicts(

@@ -21,11 +21,12 @@ from annotated_types import Ge
 from torch import nn
 
 from llmft.batch import pack
+from llmft.chat import as_response
 from llmft.distributed import gather, rank, sum_dicts, world_size
 from llmft.protocols import Drawn, Reward, Rollouts, Tokens
 from llmft.seeds import Seeds
 from llmft.trainer.estimate import pass_at_k
-from llmft.types import Author, Rollout, Task
+from llmft.types import Rollout, Task
 
 
 class Verdict(NamedTuple):
@@ -132,7 +133,7 @@ class Evaluation:
         share = self.rows * world_size()
         for start in range(0, len(self.drawn), share):  # as often on every rank, since `pack` counts over all of them
             mine = self.drawn[start : start + share][rank() :: world_size()]
-            answers = [answer for drawn in mine if drawn.task.traces and (answer := self._answer(drawn.task))]
+            answers = [self._answer(drawn.task) for drawn in mine if drawn.task.traces]
             batch = pack(answers, average="token", length=None, keep_all=True).to(policy.device)
             if len(batch):
                 scored = batch.weight > 0
@@ -143,14 +144,9 @@ class Evaluation:
         mean = sums["nll"] / sums["tokens"] if sums["tokens"] else None
         return {} if mean is None else {"heldout/perplexity": math.exp(mean) if mean < 700 else math.inf}
 
-    def _answer(self, task: Task) -> Rollout | None:
+    def _answer(self, task: Task) -> Rollout:
         prompt = self.tokens.prompt(task.messages, task.tools)
-        text = task.traces[0].text
-        ids = self.tokens.response(text)[: max(0, self.context - len(prompt))]
-        if not ids:
-            return None
-        authors, ones, zeros = (Author.TRACE,) * len(ids), (1.0,) * len(ids), (0.0,) * len(ids)
-        return Rollout(task, prompt, ids, zeros, authors, "trace", text, "end", advantages=ones)
+        return as_response(self.tokens, task, prompt, task.traces[0], limit=self.context)
 
 
 def _verdict(rollout: Rollout) -> Verdict:
