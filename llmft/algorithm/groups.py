@@ -1,15 +1,25 @@
-"""What is done to the responses of one task together: scoring, comparing, sharing out among updates."""
+"""What is done to the responses of one task together: scoring, choosing, comparing, sharing out among updates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from llmft.advantage.group import group_relative
+from llmft.advantage.group import Advantage, group_advantages
+from llmft.advantage.overlong import overlong_penalty
 from llmft.distributed import gather
 from llmft.protocols import Drawn, Reward
 from llmft.types import Rollout
 
 Group = Sequence[Rollout]
+
+
+class Sampled(NamedTuple):
+    """A task and its scored responses."""
+
+    drawn: Drawn
+    group: Group
 
 
 def score(groups: Sequence[Group], reward: Reward) -> list[list[Rollout]]:
@@ -19,16 +29,47 @@ def score(groups: Sequence[Group], reward: Reward) -> list[list[Rollout]]:
     return [[one if one.score is not None else next(scored) for one in group] for group in groups]
 
 
-def compare(group: Group, *, normalize: bool) -> list[Rollout]:
-    """The group with advantages, among the rollouts that did not fail; one that is left alone teaches nothing."""
-    rewards = [rollout.reward for rollout in group if not rollout.failed]
-    advantages = iter(group_relative(rewards, normalize=normalize) if len(rewards) > 1 else [0.0] * len(rewards))
-    return [rollout.with_advantage(0.0 if rollout.failed else next(advantages)) for rollout in group]
-
-
 def has_signal(group: Group) -> bool:
-    """Do the rewards of a compared group differ?"""
-    return any(advantage != 0 for rollout in group for advantage in rollout.advantages or ())
+    """Do the rewards of a scored group differ?"""
+    return len({rollout.reward for rollout in group if not rollout.failed}) > 1
+
+
+def missing(sampled: Sequence[Sampled], wanted: int) -> int:
+    """How many of ``wanted`` groups have no signal yet, over all ranks."""
+    return max(wanted - sum(gather([has_signal(one.group) for one in sampled])), 0)
+
+
+def choose(sampled: Sequence[Sampled], wanted: int) -> list[Sampled]:
+    """This rank's share of the ``wanted`` groups of a step: those with signal, then others, each kind in its order."""
+    ranked = sorted(gather([(not has_signal(one.group), one.drawn.position) for one in sampled]))
+    chosen = {position for _, position in ranked[:wanted]}
+    return [one for one in sampled if one.drawn.position in chosen]
+
+
+def overlong_penalties(group: Group, longest: int, buffer: float) -> list[float]:
+    """What each response of a group pays for its length; one that somebody else wrote pays nothing."""
+    return [
+        overlong_penalty(len(one.token_ids), longest=longest, buffer=buffer) if one.source == "policy" else 0.0
+        for one in group
+    ]
+
+
+def noted(group: Group, name: str, values: Sequence[float]) -> list[Rollout]:
+    """The group with ``values`` among the parts of its scores, which keep their own value."""
+    return [
+        one.with_score(replace(one.score, parts={**one.score.parts, name: value})) if one.score else one
+        for one, value in zip(group, values, strict=True)
+    ]
+
+
+def compare(group: Group, *, advantage: Advantage, bonus: Sequence[float]) -> list[Rollout]:
+    """The group with advantages, among the rollouts that did not fail; one that is left alone teaches nothing.
+
+    What is compared is each reward plus its ``bonus``; the reward that is reported stays as it is.
+    """
+    rewards = [rollout.reward + more for rollout, more in zip(group, bonus, strict=True) if not rollout.failed]
+    advantages = iter(group_advantages(rewards, advantage) if len(rewards) > 1 else [0.0] * len(rewards))
+    return [rollout.with_advantage(0.0 if rollout.failed else next(advantages)) for rollout in group]
 
 
 def divide(drawn: Sequence[Drawn], groups: Sequence[Group], parts: int) -> list[list[Rollout]]:

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from torch.profiler import record_function
 
 from llmft.algorithm.groups import Group, has_signal
 from llmft.distributed import gather, sum_dicts
 from llmft.types import Rollout
 
+PHASE = "phase/"  # before the name of a phase in a profiler's trace
+
 
 class Stopwatch:
-    """Seconds by phase: ``with watch("generate"): ...``."""
+    """Seconds by phase, ``with watch("generate"): ...``, which a profiler's trace shows too.
 
-    def __init__(self) -> None:
+    Args:
+        settle: waits until the device has done what it was given, so that a phase has the seconds of its own work.
+    """
+
+    def __init__(self, settle: Callable[[], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self.settle = settle
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with record_function(PHASE + phase):
+            yield
+            if self.settle is not None:
+                self.settle()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def metrics(self) -> dict[str, float]:

@@ -1,53 +1,75 @@
 """Policy optimisation against verifiable rewards: GRPO and its family, one recipe per YAML file.
 
 for each step:
-    for each task: sample a group of responses, score them, and compare each with the others of its group
+    for each task: sample a group of responses and score them
+    while groups have no signal, at most ``refills`` times: replace them by those of further tasks
+    reward  +  overlong penalty  -  kl_coef · KL(policy ‖ reference): compare each response with its group
     for each epoch, for each mini-batch of groups: one optimizer step on
-        clipped ratio · advantage  +  kl_coef · KL(policy ‖ reference)  -  entropy_coef · entropy
+        clipped ratio · advantage  +  kl_coef · KL(policy ‖ reference)  -  entropy coefficient · entropy
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from llmft.algorithm.groups import compare, divide, score
+from llmft.advantage.group import Advantage
+from llmft.algorithm.entropy import EntropyCoefficient
+from llmft.algorithm.groups import Group, Sampled, choose, compare, divide, missing, noted, overlong_penalties, score
 from llmft.algorithm.metrics import Stopwatch, rollout_metrics
-from llmft.algorithm.reference import reference_logp
+from llmft.algorithm.reference import divergences, reference_logp
 from llmft.batch import Average, Component, pack
 from llmft.config import Why
 from llmft.distributed import gather
-from llmft.loss.kl import k3
+from llmft.loss.kl import ESTIMATORS, Estimator, k3
 from llmft.loss.policy import clipped, clipped_surrogate, unclipped_ratio
-from llmft.protocols import Guidance, Policy, Reward, Rollouts, State, Tasks, TokenScores
+from llmft.loss.ratio import Ratio, log_ratio
+from llmft.protocols import Drawn, Guidance, Policy, Reward, Rollouts, State, Tasks, TokenScores
 from llmft.seeds import Seeds
 from llmft.types import Batch, Rollout, Step, Task
+
+BELOW = Why(
+    "it is how far below 1 the ratio may fall: with less than 0 the bounds cross, with more than 1 there is none; use 0 to 1"
+)
+ABOVE = Why("it is how far above 1 the ratio may rise: with less than 0 the bounds cross; use 0 or more")
+SHARE = Why("it is a share of rollout.max_new_tokens; use 0 to 1, for instance 0.2, or 0 for no penalty")
 
 
 class PolicyOptimization:
     """Groups of responses, each trained by how much better than its group it is.
 
     A group whose rewards are all equal has no advantage and costs neither a forward nor a backward pass, unless
-    ``kl_coef`` or ``entropy_coef`` is set: divergence and entropy are trained on every row.
+    divergence or entropy is in the loss: these are trained on every row. The penalties that are added to a reward
+    before it is compared are no part of ``train/reward_mean``, which stays comparable with ``heldout/reward_mean``.
 
     Args:
         tasks_per_step: tasks of one step, over all ranks.
         group_size: responses to each task, the given ones of the guidance included.
         mini_batches: optimizer steps that the groups of a step are shared out to.
         epochs: times that each mini-batch is trained on.
-        clip_low: how far below 1 the ratio to the sampling policy may fall before the gradient is cut.
+        refills: rounds of further tasks at most, each of as many as there are groups without signal; with the last
+            one, what still has none stays in the step, and ``train/refill_missing`` counts it.
+        ratio: of each token's probabilities to those it was sampled with, or of each response's (see `log_ratio`).
+        clip_low: how far below 1 the ratio may fall before the gradient is cut.
         clip_high: how far above 1.
         clip_dual: largest ratio that counts where the advantage is negative; None for no bound.
-        normalize: divide advantages by the deviation of the group's rewards.
+        advantage: what a reward is compared with (see `group_advantages`).
         average: what a token's loss is averaged over (see `llmft.batch.Component`), and
         length: tokens that its constant averages divide by; None for the others.
-        kl_coef: weight of the divergence from the policy that training began with.
-        entropy_coef: weight of the bonus for entropy.
+        overlong_buffer: share of the longest response in which its penalty grows (see `overlong_penalty`); 0 for none.
+        mask_truncated: train nothing on a response that ran out of tokens: it is in its group's comparison and in no
+            denominator, neither among the tokens nor among the rows (in TRL a masked row still counts as a row).
+        kl_coef: weight of the divergence from the policy that training began with, and
+        kl_in: whether it is added to the loss of each token, or taken off each response's reward.
+        kl_estimator: of this divergence; ``train/kl`` is always k3.
+        entropy_coef: weight of the bonus for entropy, and
+        entropy_target: nats per token that it is adapted to; None to leave it, and
+        entropy_lr: how fast it is learned; None to have it in inverse proportion (see `EntropyCoefficient`).
         reference_rows: rows of one forward pass of that first policy.
     """
 
@@ -58,14 +80,22 @@ class PolicyOptimization:
         group_size: Annotated[int, Ge(2), Why("a group of one has no advantage; use 2 or more")],
         mini_batches: Annotated[int, Ge(1)],
         epochs: Annotated[int, Ge(1)],
-        clip_low: Annotated[float, Ge(0)],
-        clip_high: Annotated[float, Ge(0)],
+        refills: Annotated[int, Ge(0)],
+        ratio: Ratio,
+        clip_low: Annotated[float, Interval(ge=0, le=1), BELOW],
+        clip_high: Annotated[float, Ge(0), ABOVE],
         clip_dual: Annotated[float, Gt(1)] | None,
-        normalize: bool,
+        advantage: Advantage,
         average: Average,
         length: Annotated[float, Gt(0)] | None,
+        overlong_buffer: Annotated[float, Interval(ge=0, le=1), SHARE],
+        mask_truncated: bool,
         kl_coef: Annotated[float, Ge(0)],
+        kl_in: Literal["loss", "reward"],
+        kl_estimator: Estimator,
         entropy_coef: Annotated[float, Ge(0)],
+        entropy_target: Annotated[float, Gt(0)] | None,
+        entropy_lr: Annotated[float, Gt(0)] | None,
         reference_rows: Annotated[int, Ge(1)],
         policy: Policy,
         rollouts: Rollouts,
@@ -77,15 +107,22 @@ class PolicyOptimization:
             raise ValueError(
                 f"algorithm.mini_batches={mini_batches}: a step has {tasks_per_step} tasks to share out; use at most that"
             )
-        self.tasks_per_step, self.group_size = tasks_per_step, group_size
+        self.tasks_per_step, self.group_size, self.refills = tasks_per_step, group_size, refills
         self.mini_batches, self.epochs = mini_batches, epochs
-        self.clip_low, self.clip_high, self.clip_dual = clip_low, clip_high, clip_dual
-        self.normalize, self.length = normalize, length
+        self.bounds, self.clip_dual = {"clip_low": clip_low, "clip_high": clip_high}, clip_dual
+        self.ratio: Ratio = ratio
+        self.advantage: Advantage = advantage
         self.average: Average = average
-        self.kl_coef, self.entropy_coef, self.reference_rows = kl_coef, entropy_coef, reference_rows
+        self.length, self.mask_truncated = length, mask_truncated
+        self.longest = rollouts.sampling.max_new_tokens
+        self.overlong = overlong_buffer * self.longest
+        self.kl_in_loss, self.kl_in_reward = (kl_coef, 0.0) if kl_in == "loss" else (0.0, kl_coef)
+        self.kl_estimator: Estimator = kl_estimator
+        self.entropy = EntropyCoefficient(entropy_coef, entropy_target, entropy_lr)
         self.policy, self.rollouts, self.reward, self.guidance = policy, rollouts, reward, guidance
         # Samplers report log-probs at their temperature, and greedy ones at 1: so must the policy, or no ratio starts at 1.
         self.temperature = rollouts.sampling.temperature or 1.0
+        self.in_passes = {"temperature": self.temperature, "rows": reference_rows}
         if kl_coef > 0:
             policy.keep_reference()
 
@@ -95,29 +132,33 @@ class PolicyOptimization:
         return []
 
     def collect(self, tasks: Tasks, seeds: Seeds) -> Step:
-        """Sample, score and compare a group of responses for each of the next tasks."""
-        drawn, watch = tasks.take(self.tasks_per_step), Stopwatch()
-        plans = self.guidance.plan(drawn, self.group_size, seeds)
-        with watch("generate"):
-            own = self.rollouts.collect(drawn, [plan.own for plan in plans], seeds)
-        with watch("reward"):
-            groups = score([[*mine, *plan.given] for mine, plan in zip(own, plans, strict=True)], self.reward)
-        self.guidance.observe(gather(groups))
-        groups = [compare(group, normalize=self.normalize) for group in groups]
+        """Sample and score a group of responses for each of the next tasks, refill, compare."""
+        watch, rounds = Stopwatch(), 0
+        sampled = self._sample(tasks.take(self.tasks_per_step), seeds, watch)
+        while (lacking := missing(sampled, self.tasks_per_step)) and rounds < self.refills:
+            rounds += 1
+            sampled += self._sample(tasks.take(lacking), seeds.child("refill", rounds), watch)
+        self.guidance.observe(gather([one.group for one in sampled]))
+        chosen = choose(sampled, self.tasks_per_step)
         with watch("logps"):
-            batches = [self._batch(part) for part in divide(drawn, groups, self.mini_batches)]
-        updates = _mark_first(batches * self.epochs)
-        return Step(updates, [one for group in groups for one in group], rollout_metrics(groups, watch))
+            groups, divergence = self._compare([one.group for one in chosen])
+            parts = divide([one.drawn for one in chosen], groups, self.mini_batches)
+            updates = _mark_first([self._batch(part) for part in parts] * self.epochs)
+        refilled = {"train/refills": float(rounds), "train/refill_missing": float(lacking)} if self.refills else {}
+        metrics = rollout_metrics([one.group for one in sampled], watch)
+        return Step(updates, [one for group in groups for one in group], {**metrics, **divergence, **refilled})
 
     def loss(self, policy: Policy, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one micro-batch, a share of the update's."""
-        wanted = "gradient" if self.entropy_coef > 0 else "value"
-        scores = policy.scores(part, temperature=self.temperature, entropy=wanted)
+        scores = policy.scores(
+            part, temperature=self.temperature, entropy="gradient" if self.entropy.value else "value"
+        )
         per_token = self.surrogate(scores.logp, part)
-        if self.kl_coef > 0:
-            per_token = per_token + self.kl_coef * k3(scores.logp, part.also["reference"])
-        if self.entropy_coef > 0 and scores.entropy is not None:
-            per_token = per_token - self.entropy_coef * scores.entropy
+        if self.kl_in_loss:
+            divergence = ESTIMATORS[self.kl_estimator](scores.logp, part.also["reference"])
+            per_token = per_token + self.kl_in_loss * divergence
+        if self.entropy.value and scores.entropy is not None:
+            per_token = per_token - self.entropy.value * scores.entropy
         return (per_token * part.weight).sum(), self._metrics(scores, part)
 
     def surrogate(self, logp: Tensor, part: Batch) -> Tensor:
@@ -126,47 +167,75 @@ class PolicyOptimization:
         Tokens of a trace or a replay have the unclipped ratio to their stored log-probability: the policy begins far
         from their author, where clipping would cut the gradient of most of them.
         """
-        own = clipped_surrogate(
-            logp,
-            part.logp,
-            part.advantage,
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            clip_dual=self.clip_dual,
-        )
+        own = clipped_surrogate(self._log_ratio(logp, part), part.advantage, **self.bounds, clip_dual=self.clip_dual)
         return torch.where(part.off_policy, unclipped_ratio(logp, part.logp, part.advantage), own)
 
     def report(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """The sums as they are: each is a mean already."""
-        return dict(sums)
+        """The sums as they are, each a mean already; the entropy's coefficient adapts to what the update had of it."""
+        if not self.entropy.value:
+            return dict(sums)
+        used = self.entropy.value
+        self.entropy.adapt(sums["train/entropy"])
+        return {**sums, "train/entropy_coef": used}
 
     def extra_modules(self) -> Mapping[str, nn.Module]:
         return {}
 
     def state_dict(self) -> State:
-        return {"guidance": self.guidance.state_dict()}
+        return {"guidance": self.guidance.state_dict(), "entropy": self.entropy.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         self.guidance.load_state_dict(state["guidance"])
+        self.entropy.load_state_dict(state["entropy"])
+
+    def _sample(self, drawn: Sequence[Drawn], seeds: Seeds, watch: Stopwatch) -> list[Sampled]:
+        """The scored groups of some tasks."""
+        plans = self.guidance.plan(drawn, self.group_size, seeds)
+        with watch("generate"):
+            own = self.rollouts.collect(drawn, [plan.own for plan in plans], seeds)
+        with watch("reward"):
+            groups = score([[*mine, *plan.given] for mine, plan in zip(own, plans, strict=True)], self.reward)
+        if self.overlong:
+            groups = [noted(group, "overlong", self._overlong_penalties(group)) for group in groups]
+        return [Sampled(one, group) for one, group in zip(drawn, groups, strict=True)]
+
+    def _compare(self, groups: Sequence[Group]) -> tuple[list[list[Rollout]], dict[str, float]]:
+        """The groups with advantages, by their rewards and what is added to these; and metrics of it."""
+        gone, metrics = [[0.0] * len(group) for group in groups], {}
+        if self.kl_in_reward:
+            gone, metrics = divergences(self.policy, groups, self.kl_estimator, **self.in_passes)
+        compared = []
+        for group, far in zip(groups, gone, strict=True):
+            penalties = zip(self._overlong_penalties(group), far, strict=True)
+            bonus = [penalty - self.kl_in_reward * one for penalty, one in penalties]
+            compared.append(compare(group, advantage=self.advantage, bonus=bonus))
+        return compared, metrics
+
+    def _overlong_penalties(self, group: Group) -> list[float]:
+        return overlong_penalties(group, self.longest, self.overlong)
 
     def _batch(self, rollouts: Sequence[Rollout]) -> Batch:
-        everyone_learns = self.kl_coef > 0 or self.entropy_coef > 0
+        rollouts = [one for one in rollouts if not (self.mask_truncated and one.finish == "length")]
+        everyone_learns = self.kl_in_loss > 0 or self.entropy.value > 0
         batch = pack(rollouts, average=self.average, length=self.length, keep_all=everyone_learns)
-        if self.kl_coef == 0 or not len(batch):
+        if not self.kl_in_loss or not len(batch):
             return batch
-        logp = reference_logp(self.policy, batch, temperature=self.temperature, rows=self.reference_rows)
-        return replace(batch, also={**batch.also, "reference": logp})
+        return replace(batch, also={**batch.also, "reference": reference_logp(self.policy, batch, **self.in_passes)})
+
+    def _log_ratio(self, logp: Tensor, part: Batch) -> Tensor:
+        return log_ratio(logp, part.logp, part.also["mean/own"] != 0, ratio=self.ratio)
 
     def _metrics(self, scores: TokenScores, part: Batch) -> dict[str, Tensor]:
-        logp, bounds = scores.logp.detach(), {"clip_low": self.clip_low, "clip_high": self.clip_high}
-        cut = clipped(logp, part.logp, part.advantage, **bounds)
-        metrics = {"train/clip_fraction": (cut * part.also["mean/own"]).sum()}
-        if self.kl_coef > 0:
-            metrics["train/kl"] = (k3(logp, part.also["reference"]) * part.also["mean"]).sum()
+        logp, shares = scores.logp.detach(), part.also
+        cut = clipped(self._log_ratio(logp, part), part.advantage, **self.bounds)
+        of_what = shares["mean/own" if self.ratio == "token" else "mean/own_rows"]
+        metrics = {"train/clip_fraction": (cut * of_what).sum()}
+        if "reference" in shares:
+            metrics["train/kl"] = (k3(logp, shares["reference"]) * shares["mean"]).sum()
         if scores.entropy is not None:
-            metrics["train/entropy"] = (scores.entropy.detach() * part.also["mean"]).sum()
-        if "mean/gap" in part.also:
-            metrics["train/logp_gap"] = ((logp - part.logp).abs() * part.also["mean/gap"]).sum()
+            metrics["train/entropy"] = (scores.entropy.detach() * shares["mean"]).sum()
+        if "mean/gap" in shares:
+            metrics["train/logp_gap"] = ((logp - part.logp).abs() * shares["mean/gap"]).sum()
         return metrics
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from llmft.batch import TRAINED, pack
+from llmft.distributed import sum_dicts
+from llmft.loss.kl import ESTIMATORS, Estimator, k3
 from llmft.protocols import Policy
-from llmft.types import Batch
+from llmft.types import Batch, Rollout
 
 
 def reference_logp(policy: Policy, batch: Batch, *, temperature: float, rows: int) -> Tensor:
@@ -17,3 +22,28 @@ def reference_logp(policy: Policy, batch: Batch, *, temperature: float, rows: in
         part = batch.rows(index).to(policy.device)
         logp[index, : part.tokens.shape[1]] = policy.reference_logp(part, temperature=temperature).to(logp)
     return logp
+
+
+def divergences(
+    policy: Policy, groups: Sequence[Sequence[Rollout]], estimator: Estimator, *, temperature: float, rows: int
+) -> tuple[list[list[float]], dict[str, float]]:
+    """How far each response has gone from the reference: the estimates of its own tokens summed, nats.
+
+    The policy's log-probabilities are those that the responses were sampled with. A response that failed, and what
+    somebody else wrote, has gone nowhere. Besides, as a metric, k3 averaged over the tokens of all ranks.
+    """
+    asked = [one for group in groups for one in group if not one.failed and TRAINED.intersection(one.authors)]
+    batch = pack([one.with_advantage(0.0) for one in asked], average="token", length=None, keep_all=True)
+    gone: list[float] = []
+    mean = 0.0
+    if len(batch):
+        reference, own = reference_logp(policy, batch, temperature=temperature, rows=rows), batch.also["mean/own"]
+        estimates = torch.where(own != 0, ESTIMATORS[estimator](batch.logp, reference), 0.0)
+        gone = estimates.double().sum(1).tolist()
+        mean = float((k3(batch.logp, reference) * own).double().sum())
+    in_order = iter(gone)
+    summed = [
+        [next(in_order) if not one.failed and TRAINED.intersection(one.authors) else 0.0 for one in group]
+        for group in groups
+    ]
+    return summed, sum_dicts({"train/kl": mean})

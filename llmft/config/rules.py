@@ -56,6 +56,27 @@ def a_constant_average_has_its_constant(tree: Tree) -> list[Fault]:
     return [Fault("algorithm.length", None, f"algorithm.average={average} divides by it", advice)]
 
 
+def clip_bounds_do_not_cross(tree: Tree) -> list[Fault]:
+    """What a bad token costs at most lies beyond the ratio that is free to move."""
+    high, dual = _number(tree, "algorithm", "clip_high"), _number(tree, "algorithm", "clip_dual")
+    if high is None or dual is None or not 1 < dual <= 1 + high:
+        return []
+    why = f"it would cut gradients of ratios that algorithm.clip_high={high} leaves free, those up to {1 + high}"
+    return [Fault("algorithm.clip_dual", dual, why, "use more than that (3.0 is usual), or null for no such bound")]
+
+
+def entropy_has_what_it_adapts_with(tree: Tree) -> list[Fault]:
+    """A coefficient of 0 stays 0, and a learning rate without a target learns nothing."""
+    coef, target, rate = (_number(tree, "algorithm", f"entropy_{key}") for key in ("coef", "target", "lr"))
+    if target is not None and coef is not None and coef <= 0:
+        why = f"algorithm.entropy_target={target} adapts it by factors, which leave 0 as it is"
+        return [Fault("algorithm.entropy_coef", coef, why, "begin with a small one, for instance 0.001")]
+    if rate is not None and target is None:
+        why = "nothing is learned without algorithm.entropy_target"
+        return [Fault("algorithm.entropy_lr", rate, why, "give a target, in nats per token, or leave it null")]
+    return []
+
+
 def pass_at_k_has_its_samples(tree: Tree) -> list[Fault]:
     """pass@k is estimated from at least k responses, https://arxiv.org/abs/2107.03374."""
     ks, samples = _value(tree, "evaluation", "k"), _number(tree, "evaluation", "samples")
@@ -79,9 +100,9 @@ def _value(tree: Tree, group: str, key: str) -> Any:
     return node.get(key) if isinstance(node, Mapping) else None
 
 
-def _number(tree: Tree, group: str, key: str) -> int | None:
+def _number(tree: Tree, group: str, key: str) -> int | float | None:
     value = _value(tree, group, key)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int | float) else None
 
 
 RULES: tuple[Callable[[Tree], list[Fault]], ...] = (
@@ -89,6 +110,8 @@ RULES: tuple[Callable[[Tree], list[Fault]], ...] = (
     objective_is_a_metric,
     mini_batches_share_the_tasks,
     a_constant_average_has_its_constant,
+    clip_bounds_do_not_cross,
+    entropy_has_what_it_adapts_with,
     pass_at_k_has_its_samples,
     tags_are_given,
 )

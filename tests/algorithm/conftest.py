@@ -18,14 +18,22 @@ GRPO = {
     "group_size": 2,
     "mini_batches": 1,
     "epochs": 1,
+    "refills": 0,
+    "ratio": "token",
     "clip_low": 0.2,
     "clip_high": 0.2,
     "clip_dual": None,
-    "normalize": True,
+    "advantage": "group_std",
     "average": "token",
     "length": None,
+    "overlong_buffer": 0.0,
+    "mask_truncated": False,
     "kl_coef": 0.0,
+    "kl_in": "loss",
+    "kl_estimator": "k3",
     "entropy_coef": 0.0,
+    "entropy_target": None,
+    "entropy_lr": None,
     "reference_rows": 2,
 }
 
@@ -100,10 +108,10 @@ class Watching(Unguided):
         self.seen.extend((group[0].task.id, len(group)) for group in groups)
 
 
-def policy_optimization(policy, guidance=None, **changes):
+def policy_optimization(policy, guidance=None, rollouts=None, **changes):
     from llmft.algorithm.policy import PolicyOptimization
 
-    live = {"policy": policy, "rollouts": Written(), "reward": Known(), "guidance": guidance or Unguided()}
+    live = {"policy": policy, "rollouts": rollouts or Written(), "reward": Known(), "guidance": guidance or Unguided()}
     return PolicyOptimization(**{**GRPO, **changes}, **live)
 
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import conftest as parts
 import torch.distributed as dist
+
+sys.path.append(str(Path(__file__).parents[1]))
+from double import in_float64
 
 from llmft.algorithm.sft import SFT
 from llmft.distributed import all_sum, sum_dicts
@@ -21,10 +25,16 @@ from llmft.types import Task, Trace
 SILENT, DECIDED = ([1, 1, 1], [4, 2, 3]), ([1, 0, 0.5], [2, 8, 5])
 RECIPES = {
     "grpo": {"average": "sequence"},
-    "dr_grpo": {"average": "row_constant", "length": 8.0, "normalize": False},
+    "dr_grpo": {"average": "row_constant", "length": 8.0, "advantage": "group"},
     "dapo": {"average": "token", "mini_batches": 2, "epochs": 2},
     "luffy": {"average": "constant", "length": 8.0},
     "kl": {"average": "token", "kl_coef": 0.1, "entropy_coef": 0.01, "mini_batches": 2},
+}
+AND_THESE = {  # with the first rank silent
+    "gspo": {"average": "sequence", "ratio": "sequence_mean", "mini_batches": 3},
+    "rloo": {"ratio": "sequence_product", "advantage": "leave_one_out", "kl_coef": 0.1, "kl_in": "reward"},
+    "refilled": {"average": "token", "refills": 2, "mini_batches": 2, "overlong_buffer": 0.5},
+    "masked": {"average": "sequence", "mask_truncated": True, "refills": 1},
 }
 
 
@@ -35,8 +45,8 @@ def main(file: str, world: int, rank: int) -> None:
     results = {}
     for place, order in {"first": (SILENT, DECIDED), "second": (DECIDED, SILENT)}.items():
         tasks = [parts.task(number, *order[number % 2]) for number in range(3)]
-        for name, changes in RECIPES.items():
-            policy = source.load(quantization=None, adapter=None, seeds=Seeds(0)).double()
+        for name, changes in (RECIPES | AND_THESE if place == "first" else RECIPES).items():
+            policy = in_float64(source.load(quantization=None, adapter=None, seeds=Seeds(0)))
             guidance = parts.Watching()
             algorithm = parts.policy_optimization(policy, guidance, tasks_per_step=3, group_size=3, **changes)
             step = one_step(algorithm, policy, tasks)
@@ -45,8 +55,8 @@ def main(file: str, world: int, rank: int) -> None:
         Task(str(n), ({"role": "user", "content": "1+1="},), "math", traces=(Trace("2" * (n + 1) ** 2),))
         for n in range(3)
     ]
-    policy = source.load(quantization=None, adapter=None, seeds=Seeds(0)).double()
-    options = {"tasks_per_step": 3, "mini_batches": 3, "which": "all", "length": None, "max_length": 64}
+    policy = in_float64(source.load(quantization=None, adapter=None, seeds=Seeds(0)))
+    options = {"tasks_per_step": 3, "mini_batches": 3, "which": "all", "length": None, "max_length": 64, "packing": 8}
     for average in ("token", "sequence"):  # in each update only one rank has an answer
         results[f"sft {average}"] = one_step(SFT(**options, average=average, tokens=source.tokens()), policy, answers)
     if rank == 0:

@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from llmft.algorithm.groups import compare, divide, has_signal, score
+from llmft.algorithm.groups import (
+    Sampled,
+    choose,
+    compare,
+    divide,
+    has_signal,
+    missing,
+    noted,
+    overlong_penalties,
+    score,
+)
 from llmft.protocols import Drawn
 from llmft.types import Score
 
@@ -38,7 +48,7 @@ def test_a_reward_that_loses_a_score_is_found_out(parts):
 def test_compare(parts, rewards, advantages, signal):
     task = parts.task(0, rewards, [2] * len(rewards))
     (group,) = score([[parts.write(task, j) for j in range(len(rewards))]], parts.Known())
-    compared = compare(group, normalize=False)
+    compared = compare(group, advantage="group", bonus=[0.0] * len(group))
     assert [one.advantages for one in compared] == [(advantage,) * 2 for advantage in advantages]
     assert has_signal(compared) == signal
 
@@ -50,3 +60,43 @@ def test_divide_shares_tasks_out_evenly(parts, parts_of_it, expected):
     divided = divide(drawn, [[parts.write(task, 0)] for task in tasks], parts_of_it)
     assert [len(part) for part in divided] == expected
     assert [one.task.id for part in divided for one in part] == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def scored(parts, *rewards):
+    """A group of one-token responses, except that the j-th has j + 1."""
+    task = parts.task(0, rewards, [j + 1 for j in range(len(rewards))])
+    (group,) = score([[parts.write(task, j) for j in range(len(rewards))]], parts.Known())
+    return group
+
+
+def test_a_bonus_is_compared_and_not_reported(parts):
+    group = compare(scored(parts, 1, None, 0), advantage="group", bonus=[-0.5, 9.0, 0.25])
+    # 0.5 and 0.25 are compared; what failed is not, whatever its bonus
+    assert [one.advantages[0] for one in group] == [0.125, 0, -0.125]
+    assert [one.score.value for one in group] == [1, None, 0]
+
+
+def test_a_bonus_is_no_signal(parts):
+    group = scored(parts, 1, 1)
+    assert not has_signal(compare(group, advantage="group", bonus=[0.5, 0.0]))
+
+
+def test_only_the_policy_pays_for_length(parts):
+    group = scored(parts, 1, 1, 1, 1)
+    group[3] = replace(group[3], source="trace")
+    assert overlong_penalties(group, 4, 2.0) == [0, 0, -0.5, 0]
+
+
+def test_what_is_noted_is_a_part_and_no_value(parts):
+    group = noted(scored(parts, 1, None), "overlong", [-0.5, -1.0])
+    assert [one.score.value for one in group] == [1, None]
+    assert [one.score.parts for one in group] == [{"right": 1, "overlong": -0.5}, {"overlong": -1.0}]
+
+
+def test_choose_prefers_signal_then_order(parts):
+    groups = {7: [1, 1], 8: [1, 0], 9: [0, 0], 12: [0, 1], 13: [1, 1]}
+    sampled = [Sampled(Drawn(at, parts.task(0, [], [])), scored(parts, *rewards)) for at, rewards in groups.items()]
+    assert missing(sampled, 4) == 2
+    assert missing(sampled, 1) == 0
+    for wanted, expected in [(1, [8]), (2, [8, 12]), (3, [7, 8, 12]), (4, [7, 8, 9, 12])]:
+        assert [one.drawn.position for one in choose(sampled, wanted)] == expected

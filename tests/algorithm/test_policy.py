@@ -59,7 +59,7 @@ def test_a_step_without_signal_has_nothing_to_update(parts, policy):
 
 
 def test_what_failed_is_compared_with_nothing(parts, policy):
-    algorithm = parts.policy_optimization(policy, group_size=3, normalize=False)
+    algorithm = parts.policy_optimization(policy, group_size=3, advantage="group")
     step = collect(parts, algorithm, parts.task(0, [1, None, 0], [3, 2, 2]), parts.task(1, [None, 1, None], [4, 4, 1]))
     assert [one.advantages[0] for one in step.rollouts] == [0.5, 0, -0.5, 0, 0, 0]
     assert step.updates[0].weight.sum().item() == pytest.approx(5 / 9)  # the lone survivor's 4 tokens count
@@ -248,7 +248,7 @@ def test_given_rows_join_the_group_and_are_not_clipped(parts, policy):
     written = parts.write(parts.task(0, [1], [3]), 0)
     trace = replace(written, authors=(Author.TRACE,) * 3, source="trace", logps=(0.0,) * 3, text="2")
     guidance = OneTrace(trace)
-    algorithm = parts.policy_optimization(policy, guidance=guidance, group_size=3, normalize=False)
+    algorithm = parts.policy_optimization(policy, guidance=guidance, group_size=3, advantage="group")
     step = collect(parts, algorithm, parts.task(0, [0, 0, 1], [3, 2, 3]), parts.task(1, [0, 0, 0], [1, 1, 3]))
     assert [one.advantages[0] for one in step.rollouts[:3]] == pytest.approx([-1 / 3, -1 / 3, 2 / 3])
     assert [len(group) for group in guidance.seen] == [3, 3]
@@ -261,13 +261,13 @@ def test_given_rows_join_the_group_and_are_not_clipped(parts, policy):
     assert loss[update.off_policy].tolist() == pytest.approx([-math.exp(-3) * 2 / 3] * 3)
 
 
-def test_the_state_is_the_guidances(parts, policy):
+def test_the_guidance_keeps_its_state(parts, policy):
     guidance = OneTrace(parts.write(parts.task(0, [1], [3]), 0))
     guidance.seen = [None] * 5
     algorithm = parts.policy_optimization(policy, guidance=guidance)
     other = parts.policy_optimization(policy, guidance=OneTrace(guidance.trace))
     other.load_state_dict(algorithm.state_dict())
-    assert other.state_dict() == {"guidance": {"seen": 5}}
+    assert other.state_dict() == {"guidance": {"seen": 5}, "entropy": {}}
 
 
 def test_more_mini_batches_than_tasks_are_refused(parts, policy):
@@ -287,26 +287,31 @@ GROUPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    AVERAGES, GROUPS, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([None, 3.0]), st.sampled_from([1, 2])
-)
-def test_the_micro_batch_does_not_change_the_gradient(
-    parts, policy, average, groups, normalize, kl, entropy, clip_dual, mini_batches
-):
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(AVERAGES, GROUPS, st.data())
+def test_the_micro_batch_does_not_change_the_gradient(parts, policy, average, groups, data):
+    def one_of(*values):
+        return data.draw(st.sampled_from(values))
+
     algorithm = parts.policy_optimization(
         policy,
         tasks_per_step=3,
         group_size=3,
-        mini_batches=mini_batches,
-        normalize=normalize,
+        mini_batches=one_of(1, 2),
+        refills=one_of(0, 1),
+        advantage=one_of("group", "group_std", "leave_one_out"),
+        ratio=one_of("token", "sequence_mean", "sequence_product"),
         average=average[0],
         length=average[1],
-        kl_coef=0.1 * kl,
-        entropy_coef=0.01 * entropy,
-        clip_dual=clip_dual,
+        overlong_buffer=one_of(0.0, 0.5),
+        mask_truncated=one_of(False, True),
+        kl_coef=(kl := one_of(0.0, 0.1)),
+        kl_in=one_of("loss", "reward"),
+        kl_estimator=one_of("k1", "k2", "k3"),
+        entropy_coef=one_of(0.0, 0.01),
+        clip_dual=one_of(None, 3.0),
     )
-    if kl and algorithm.kl_coef:
+    if kl:
         shake(policy)
     tasks = [parts.task(number, *zip(*group, strict=True)) for number, group in enumerate(groups)]
     for update in collect(parts, algorithm, *tasks).updates:
