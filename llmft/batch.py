@@ -6,8 +6,9 @@ and over all ranks. A loss is then ``(per_token * weight).sum()``, in as many pa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -84,8 +85,8 @@ def pack(
     nothing (every advantage 0): a group without signal lowers no other group's denominator.
 
     Besides the batch's own ``weight``, ``also`` holds ``weight/<name>`` for each of ``components``; ``mean``, with
-    which the tokens of the batch that ``weight`` trains average to a metric; and ``mean/own``, the same for those
-    that the policy wrote.
+    which the tokens of the batch that ``weight`` trains average to a metric; ``mean/own``, the same for those that the
+    policy wrote; and ``mean/own_rows``, with which these average to a metric of rows.
 
     Args:
         rollouts: this rank's, with advantages.
@@ -111,10 +112,12 @@ def pack(
     kept = torch.stack([teaches, *(mark for name, mark in marks.items() if name != "weight")]).any(0).any(1)
     marks["mean"] = marks["weight"] & kept[:, None]
     marks["mean/own"] = marks["mean"] & (wrote == Author.POLICY)
+    marks["mean/own_rows"] = marks["mean/own"]
     marks["kept"] = kept[:, None]
     counts = _count(marks)
 
     terms |= {"mean": Component("token", None), "mean/own": Component("token", None)}
+    terms["mean/own_rows"] = Component("sequence", None)
     also = {name: term.weights(marks[name], *counts[name]).to(dtype) for name, term in terms.items()}
     batch = Batch(whole.tokens, whole.length, whole.logp, whole.advantage, whole.off_policy, also.pop("weight"), also)
     _, rows_of_all_ranks = counts["kept"]
@@ -130,21 +133,33 @@ def _count(marks: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
 
 def _pad(rollouts: Sequence[Rollout], dtype: torch.dtype) -> tuple[Batch, Tensor]:
     """The rows, right-padded, not weighted yet, and [B, T] who wrote each token."""
-    lengths = [len(rollout.prompt_ids) + len(rollout.token_ids) for rollout in rollouts]
-    shape = len(rollouts), max(lengths, default=1)
-    tokens = torch.zeros(shape, dtype=torch.int64)  # padding follows what is read, so any id will do
-    logp, advantage = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
-    wrote = torch.full(shape, OUTSIDE, dtype=torch.int8)
-    for row, (rollout, end) in enumerate(zip(rollouts, lengths, strict=True)):
-        start = len(rollout.prompt_ids)
-        if start == 0:
+    for rollout in rollouts:
+        if not rollout.prompt_ids:
             raise ValueError(f"task {rollout.task.id!r} has an empty prompt: nothing predicts its first token")
         if rollout.advantages is None:
             raise ValueError(f"rollout of task {rollout.task.id!r} has no advantages; give it some before packing")
-        tokens[row, :end] = torch.tensor((*rollout.prompt_ids, *rollout.token_ids))
-        logp[row, start:end] = torch.tensor(rollout.logps, dtype=dtype)
-        advantage[row, start:end] = torch.tensor(rollout.advantages, dtype=dtype)
-        wrote[row, start:end] = torch.tensor(rollout.authors, dtype=torch.int8)
-    off_policy = Component("token", None, OFF_POLICY).marks(wrote)
-    length = torch.tensor(lengths, dtype=torch.int64)
-    return Batch(tokens, length, logp, advantage, off_policy, torch.zeros(shape, dtype=dtype)), wrote
+        per_token = rollout.token_ids, rollout.logps, rollout.authors, rollout.advantages
+        assert len(set(map(len, per_token))) == 1, "a rollout has one entry per token in each of these"
+    prompts = torch.tensor([len(rollout.prompt_ids) for rollout in rollouts], dtype=torch.int64)
+    length = prompts + torch.tensor([len(rollout.token_ids) for rollout in rollouts], dtype=torch.int64)
+    column = torch.arange(int(length.max()) if len(rollouts) else 1)
+    real = column < length[:, None]
+    response = real & (column >= prompts[:, None])
+    tokens = _filled(real, ((*rollout.prompt_ids, *rollout.token_ids) for rollout in rollouts), torch.int64)
+    wrote = _filled(response, (rollout.authors for rollout in rollouts), torch.int8, elsewhere=OUTSIDE)
+    batch = Batch(
+        tokens=tokens,  # padding follows what is read, so any id will do
+        length=length,
+        logp=_filled(response, (rollout.logps for rollout in rollouts), dtype),
+        advantage=_filled(response, (rollout.advantages or () for rollout in rollouts), dtype),
+        off_policy=Component("token", None, OFF_POLICY).marks(wrote),
+        weight=torch.zeros(tokens.shape, dtype=dtype),
+    )
+    return batch, wrote
+
+
+def _filled(places: Tensor, rows: Iterable[Sequence[float]], dtype: torch.dtype, *, elsewhere: float = 0) -> Tensor:
+    """[B, T] with the values of ``rows``, one after another, in ``places``. One tensor of all values, not one per row."""
+    filled = torch.full(places.shape, elsewhere, dtype=dtype)
+    filled[places] = torch.tensor([*chain.from_iterable(rows)], dtype=dtype)
+    return filled

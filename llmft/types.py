@@ -149,6 +149,7 @@ class Batch:
     also: Mapping[str, Tensor] = field(
         default_factory=dict
     )  # [B, T] each: reference log-probs, another component's weight
+    packing: int | None = None  # tokens of one pass, in place of a number of rows
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -160,13 +161,28 @@ class Batch:
             name: getattr(self, name)[index, :width] for name in ("tokens", "logp", "advantage", "off_policy", "weight")
         }
         also = {name: tensor[index, :width] for name, tensor in self.also.items()}
-        return Batch(length=self.length[index], also=also, **cut)
+        return Batch(length=self.length[index], also=also, packing=self.packing, **cut)
 
     def split(self, micro_batch: int) -> Iterator[Batch]:
-        """Parts of at most ``micro_batch`` rows, of similar length together so that little is padding."""
+        """Parts of at most ``micro_batch`` rows, of similar length together so that little is padding.
+
+        With ``packing``, of at most so many tokens, however many rows that are; a longer row is alone.
+        """
         order = torch.argsort(self.length, descending=True, stable=True)
-        for start in range(0, len(order), micro_batch):
-            yield self.rows(order[start : start + micro_batch])
+        parts = order.split(micro_batch) if self.packing is None else order.split(self._packs(order))
+        for part in parts if len(order) else ():
+            yield self.rows(part)
+
+    def _packs(self, order: Tensor) -> list[int]:
+        """How many of the next rows of ``order`` go into each pass."""
+        counts, room = [], 0
+        for length in self.length[order].tolist():
+            if not counts or length > room:
+                counts.append(0)
+                room = self.packing or 0
+            counts[-1] += 1
+            room -= length
+        return counts
 
     def idle(self) -> Batch:
         """One row of this kind that trains nothing, for a rank that has run out of rows while others have not."""
@@ -179,6 +195,7 @@ class Batch:
             off_policy=self.off_policy.new_zeros(1, width),
             weight=zero(1, width),
             also={name: tensor.new_zeros(1, width) for name, tensor in self.also.items()},
+            packing=self.packing,
         )
 
     def to(self, device: torch.device | str) -> Batch:
@@ -186,7 +203,8 @@ class Batch:
             name: getattr(self, name).to(device)
             for name in ("tokens", "length", "logp", "advantage", "off_policy", "weight")
         }
-        return Batch(also={name: tensor.to(device) for name, tensor in self.also.items()}, **moved)
+        also = {name: tensor.to(device) for name, tensor in self.also.items()}
+        return Batch(also=also, packing=self.packing, **moved)
 
 
 class Trainable(Protocol):

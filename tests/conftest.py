@@ -51,9 +51,11 @@ def tokens(tiny_source):
 @pytest.fixture
 def policy(tiny_source):
     """The tiny Llama in float64, fresh for each test."""
+    from double import in_float64
+
     from llmft.seeds import Seeds
 
-    return tiny_source.load(quantization=None, adapter=None, seeds=Seeds(0)).double()
+    return in_float64(tiny_source.load(quantization=None, adapter=None, seeds=Seeds(0)))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
 """Where each token lands, what it weighs, and who counts: by hand, and against the published implementations."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmft.advantage.group import group_relative
+from llmft.advantage.group import group_advantages
 from llmft.batch import Component, pack
 from llmft.loss.kl import k3
 from llmft.loss.policy import clipped, clipped_surrogate
@@ -118,7 +122,7 @@ def test_nothing_to_train(rollouts):
 def test_an_idle_row_weighs_nothing():
     idle = packed([rollout([P])], components={"sft": Component("token", None, {T})}).idle()
     assert len(idle) == 1
-    assert idle.also.keys() == {"weight/sft", "mean", "mean/own"}
+    assert idle.also.keys() == {"weight/sft", "mean", "mean/own", "mean/own_rows"}
     assert not any(tensor.any() for tensor in (idle.weight, *idle.also.values()))
 
 
@@ -128,6 +132,26 @@ def test_splitting_keeps_every_row_and_weight():
     parts = list(batch.split(2))
     assert [part.tokens.shape[1] for part in parts] == [6, 4, 2]  # cut to the longest row
     assert sum(part.weight.sum() for part in parts).item() == pytest.approx(1, abs=1e-15)
+
+
+def test_packing_fills_passes_by_tokens():
+    batch = replace(packed([rollout([P] * n) for n in (1, 5, 2, 4, 3)]), packing=9)
+    parts = list(batch.split(1))  # rows do not bound it
+    assert [part.length.tolist() for part in parts] == [[6], [5, 4], [3, 2]]  # 6 and 5 are too many
+    assert [part.tokens.shape[1] for part in parts] == [6, 5, 3]
+    assert [part.packing for part in parts] == [9] * 3
+    assert batch.idle().packing == batch.to("cpu").packing == 9
+    assert list(batch.rows(torch.tensor([], dtype=torch.int64)).split(1)) == []
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(2, 40))
+def test_a_pass_has_as_many_tokens_as_fit(lengths, packing):
+    batch = replace(packed([rollout([P] * n, prompt=(n, 9)) for n in lengths], keep_all=True), packing=packing)
+    parts = [part.length.tolist() for part in batch.split(1)]
+    assert [length for part in parts for length in part] == sorted(batch.length.tolist(), reverse=True)
+    assert all(sum(part) <= packing or len(part) == 1 for part in parts)
+    assert all(sum(part) + after[0] > packing for part, after in pairwise(parts))  # what follows had no room
+    assert sum(part.weight.sum() for part in batch.split(1)).item() == pytest.approx(1, abs=1e-12)
 
 
 def test_what_is_refused():
@@ -151,7 +175,8 @@ def published(vectors, *, normalize, average, length=None, tools=None):
     """The vectors' rows as a batch, and their current and reference log-probs laid out alike."""
     inputs = vectors["inputs"]
     rewards = inputs["REWARDS"]
-    advantages = group_relative(rewards[:4], normalize=normalize) + group_relative(rewards[4:], normalize=normalize)
+    kind = "group_std" if normalize else "group"
+    advantages = group_advantages(rewards[:4], kind) + group_advantages(rewards[4:], kind)
     rollouts = []
     for row, advantage in enumerate(advantages):
         n = sum(inputs["MASK"][row])
@@ -166,7 +191,7 @@ def published(vectors, *, normalize, average, length=None, tools=None):
 
 def policy_loss(batch, now, clip_low=0.2, clip_high=0.2, clip_dual=None):
     bounds = {"clip_low": clip_low, "clip_high": clip_high, "clip_dual": clip_dual}
-    return (clipped_surrogate(now, batch.logp, batch.advantage, **bounds) * batch.weight).sum().item()
+    return (clipped_surrogate(now - batch.logp, batch.advantage, **bounds) * batch.weight).sum().item()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +217,7 @@ def test_grpo_clip_fraction(vectors):
     batch, now, _ = published(vectors, normalize=True, average="token")
     expected = vectors["grpo_family"]["grpo_old_verl_token_mean"]
     assert policy_loss(batch, now) == pytest.approx(expected["pg_loss"], abs=1e-9)
-    cut = clipped(now, batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
+    cut = clipped(now - batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
     assert (cut * batch.also["mean/own"]).sum().item() == pytest.approx(expected["clipfrac"], abs=1e-7)
     gap = ((batch.logp - now) * batch.also["mean"]).sum().item()
     assert gap == pytest.approx(expected["ppo_kl"], abs=1e-9)
@@ -213,7 +238,7 @@ def test_search_r1_leaves_retrieved_text_out(vectors, name):
     assert policy == pytest.approx(expected["pg_loss"], abs=1e-9)
     assert divergence == pytest.approx(expected["kl_loss"], abs=1e-9)
     if tools:
-        cut = clipped(now, batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
+        cut = clipped(now - batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
         assert (cut * batch.also["mean"]).sum().item() == pytest.approx(expected["clipfrac"], abs=1e-7)
         expected_sum = expected["policy_loss_without_entropy"]
         assert policy + 0.001 * divergence == pytest.approx(expected_sum, abs=1e-9)

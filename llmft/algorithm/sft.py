@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from llmft.algorithm.groups import divide
 from llmft.batch import Average, Component, pack
 from llmft.chat import as_response
+from llmft.config import Why
 from llmft.distributed import sum_dicts
 from llmft.loss.nll import negative_log_likelihood
 from llmft.protocols import Drawn, Policy, State, Tasks, Tokens
@@ -30,6 +32,9 @@ class SFT:
         length: tokens that its constant averages divide by; None for the others.
         max_length: tokens of prompt and answer; a longer answer is cut and loses its end token, and an answer whose
             prompt leaves no room is left out. ``train/truncated`` is the share of both.
+        packing: tokens of prompts and answers that are passed through the model together, in place of a number of
+            rows; a longer row goes alone. None goes by rows (``trainer.micro_batch``). No answer sees another, and the
+            gradient is the same.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class SFT:
         average: Average,
         length: Annotated[float, Gt(0)] | None,
         max_length: Annotated[int, Ge(2)],
+        packing: Annotated[int, Ge(2), Why("nothing predicts a single token; use 2 or more, or null for none")] | None,
         tokens: Tokens,
     ) -> None:
         Component(average, length)  # refuses a constant average without its constant
@@ -50,7 +56,7 @@ class SFT:
             )
         self.tasks_per_step, self.mini_batches, self.which = tasks_per_step, mini_batches, which
         self.average: Average = average
-        self.length, self.max_length, self.tokens = length, max_length, tokens
+        self.length, self.max_length, self.packing, self.tokens = length, max_length, packing, tokens
 
     @staticmethod
     def faults(tasks: Sequence[Task]) -> list[str]:
@@ -68,7 +74,7 @@ class SFT:
         drawn = tasks.take(self.tasks_per_step)
         groups = [self.answers(one) for one in drawn]
         batches = [
-            pack(part, average=self.average, length=self.length, keep_all=True)
+            replace(pack(part, average=self.average, length=self.length, keep_all=True), packing=self.packing)
             for part in divide(drawn, groups, self.mini_batches)
         ]
         rollouts = [answer for group in groups for answer in group]

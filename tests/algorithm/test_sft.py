@@ -1,6 +1,7 @@
 """Imitation: which tokens are trained, what perplexity is, and what is refused."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ OPTIONS = {
     "average": "token",
     "length": None,
     "max_length": 64,
+    "packing": None,
 }
 
 
@@ -82,6 +84,15 @@ def test_tasks_without_an_answer(parts, tokens):
         collect(parts, tokens, task(1))
 
 
+def test_packing_shares_out_the_tokens_of_each_update(parts, tokens):
+    tasks = [task(number, "1" * number) for number in range(1, 7)]  # 7 to 12 tokens with prompt and end
+    _, step = collect(parts, tokens, *tasks, packing=20, mini_batches=2)
+    assert [[part.length.tolist() for part in update.split(1)] for update in step.updates] == [
+        [[9, 8], [7]],
+        [[12], [11], [10]],
+    ]
+
+
 def test_what_is_refused(parts, tokens):
     with pytest.raises(ValueError, match=r"algorithm.mini_batches=3: a step has 2 tasks"):
         SFT(**{**OPTIONS, "mini_batches": 3}, tokens=tokens)
@@ -101,7 +112,7 @@ def test_the_micro_batch_does_not_change_the_gradient(parts, policy, tokens, ave
     algorithm, step = collect(parts, tokens, *tasks, **changes)
     for update in step.updates:
         whole, metrics = parts.gradient(algorithm, policy, update, None)
-        for micro_batch in (1, 3):
-            got, sums = parts.gradient(algorithm, policy, update, micro_batch)
+        for micro_batch, packing in ((1, None), (3, None), (1, 8), (2, 20), (1, 1000)):
+            got, sums = parts.gradient(algorithm, policy, replace(update, packing=packing), micro_batch)
             assert (got - whole).norm() <= 1e-9 * whole.norm()
             assert sums == pytest.approx(metrics, rel=1e-9)
