@@ -18,11 +18,11 @@ def completion(ids: list[int], logps: list[float], eos_id: int, stopped: int | N
         where: names the row in the error.
 
     Raises:
-        RuntimeError: if a log-probability is not finite.
+        FloatingPointError: if a log-probability is not finite.
     """
     end = ids.index(eos_id) + 1 if eos_id in ids else None
     length = min(end or len(ids), stopped or len(ids))
     finish: Finish = "end" if length == end else "stop" if length == stopped else "length"
     if not all(map(math.isfinite, logps[:length])):
-        raise RuntimeError(f"the policy's logits are not finite in {where}; its weights are broken")
+        raise FloatingPointError(f"the policy's logits are not finite in {where}; its weights are broken")
     return Completion(tuple(ids[:length]), tuple(logps[:length]), finish)

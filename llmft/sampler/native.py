@@ -1,9 +1,9 @@
 """Our own decode loop over any transformers causal model, through the model's own forward.
 
-Against ``generate()`` it computes each prompt once for all its completions, lets finished rows leave the batch at once and
-waiting ones enter, writes keys and values in place, asks for the logits of one position only, and does nothing else
-between two forward passes than draw the tokens. It knows no architecture: what it needs of a model is a forward that
-takes ``past_key_values`` and a state made of keys and values.
+Against ``generate()`` it computes once what completions have in common, the prompt and all tokens up to where they part,
+lets finished rows leave the batch at once and waiting ones enter, writes keys and values in place, asks for the logits of
+one position only, and does nothing else between two forward passes than draw the tokens. It knows no architecture: what
+it needs of a model is a forward that takes ``past_key_values`` and a state made of keys and values.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any
 
 import torch
@@ -18,7 +20,6 @@ from annotated_types import Ge
 from torch import Tensor
 
 from llmft.protocols import Policy, Tokens
-from llmft.sampler.draw import draw
 from llmft.sampler.finish import completion
 from llmft.sampler.mode import check_room, sampling_mode, spread
 from llmft.sampler.rows import Rows
@@ -91,13 +92,15 @@ class Loop:
         self.rows = Rows(cache, capacity, columns, sampling.max_new_tokens, self.device)
         self.watches = Watches(sampling.stop, native.tokens.text) if sampling.stop else None
         self.patience = 1 if self.device.type == "cpu" or sampling.stop else LOOK_EVERY
+        # To part they are looked at in every step; and a text that is watched for stop strings is one completion's.
+        self.together = self.device.type == "cpu" and not sampling.stop
         self.looked = 0  # the column up to which end tokens have been looked for
         self.done: dict[tuple[int, int], Completion] = {}
 
     def run(self) -> dict[tuple[int, int], Completion]:
         """Every completion, by (prompt, number)."""
         while self.queue or self.rows:
-            free = self.rows.capacity - len(self.rows)
+            free = len(self.rows.free)
             # Entering costs a forward pass over prompts: worth it for a quarter of the rows, or when nothing else is left.
             if self.queue and (free * 4 >= self.rows.capacity or not self.rows):
                 slots = self._admit(free)
@@ -117,13 +120,16 @@ class Loop:
             [self.prompts[prompt] for prompt in chosen], cache, self.tokens.pad_id, self.device
         )
         place = {prompt: index for index, prompt in enumerate(chosen)}
-        index = torch.tensor([place[prompt] for prompt, _ in batch], device=self.device)
+        rows = [(prompt, [j]) for prompt, j in batch]
+        if self.together:
+            rows = [(prompt, [j for _, j in group]) for prompt, group in groupby(batch, key=itemgetter(0))]
+        index = torch.tensor([place[prompt] for prompt, _ in rows], device=self.device)
         numbers = uniforms(
             [self.streams[prompt] for prompt, _ in batch], [j for _, j in batch], self.sampling.max_new_tokens
         )
         uniform = torch.from_numpy(numbers).to(self.device)
-        slots = self.rows.enter(cache, index, [(prompt, j, lengths[prompt]) for prompt, j in batch], uniform)
-        self.rows.write(slots, *draw(logits[index], uniform[:, 0], self.sampling))
+        slots = self.rows.enter(cache, index, [(prompt, mine, lengths[prompt]) for prompt, mine in rows], uniform)
+        slots = self.rows.draw(slots, logits[index], self.sampling)
         self.looked = min(self.looked, self.rows.column - 1)
         return slots
 
@@ -138,8 +144,7 @@ class Loop:
         if rows.padded:
             mask, positions = rows.mask[slots, :newest], newest - 1 - rows.starts[slots, None]
         logits = self.forward(rows.tokens[slots, newest - 1 : newest], rows.cache, mask, positions)
-        rows.write(slots, *draw(logits, rows.uniform[slots, newest], self.sampling))
-        return slots
+        return rows.draw(slots, logits, self.sampling)
 
     def _retire(self, slots: slice) -> None:
         """Take out the rows that ended, once they are enough to be worth it; ``slots`` have just written a token."""
@@ -155,9 +160,9 @@ class Loop:
         over = [slot for slot, row in enumerate(rows.live) if row.over]
         if expired or len(over) * LEAVE_SHARE >= len(rows):
             for row, ids, logps in rows.leave(sorted({*over, *expired})):
-                self.done[row.prompt, row.completion] = completion(
-                    ids, logps, self.tokens.eos_id, row.stopped, f"completion {row.completion} of prompt {row.prompt}"
-                )
+                where = f"completion {row.completions[0]} of prompt {row.prompt}"
+                written = completion(ids, logps, self.tokens.eos_id, row.stopped, where)
+                self.done.update({(row.prompt, number): written for number in row.completions})
 
     def _watch(self, slots: slice) -> None:
         """Show the text that ``slots`` have just written to the watches for stop strings."""
@@ -166,7 +171,7 @@ class Loop:
         newest = self.rows.column - 1
         tokens = self.rows.tokens[slots, newest].tolist()
         for row, token in zip(self.rows.live[slots], tokens, strict=True):
-            if not row.over and self.watches.write((row.prompt, row.completion), token):
+            if not row.over and self.watches.write((row.prompt, row.completions[0]), token):
                 row.over, row.stopped = True, newest - row.begin + 1
 
 

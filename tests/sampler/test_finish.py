@@ -27,6 +27,6 @@ def test_where_a_completion_ends_and_why(ids, stopped, kept, finish):
 
 @pytest.mark.parametrize("broken", [math.nan, -math.inf])
 def test_a_logp_that_is_not_finite_stops_it_and_one_past_the_end_does_not(broken):
-    with pytest.raises(RuntimeError, match="not finite in row 3"):
+    with pytest.raises(FloatingPointError, match="not finite in row 3"):
         completion([5, 6], [-1.0, broken], END, None, "row 3")
     assert completion([END, 6], [-1.0, broken], END, None, "row 3").logps == (-1.0,)

@@ -115,9 +115,10 @@ def test_memory_that_was_never_written_is_never_read(max_rows, make_policy, lett
     assert poisoned == clean
 
 
+@pytest.mark.parametrize("sampling", [SAMPLED, Sampling(0.05, 24), GREEDY], ids=["apart", "together", "greedy"])
 @pytest.mark.parametrize("max_rows", [1, 3, 20, 100])
-def test_nothing_is_computed_twice_or_for_nothing(max_rows, make_policy, letters, prompts):
-    """Every token but the first of a completion is one row of one step; a prompt is computed once if all fit."""
+def test_nothing_is_computed_twice_or_for_nothing(max_rows, sampling, make_policy, letters, prompts):
+    """A prompt is computed once, and so is what its completions have in common, if all of them fit."""
     policy = make_policy("llama")
     steps, starts = [], []
 
@@ -126,18 +127,42 @@ def test_nothing_is_computed_twice_or_for_nothing(max_rows, make_policy, letters
         (steps if kwargs["past_key_values"].get_seq_length() else starts).append(ids.shape[0])
 
     hook = policy.model.register_forward_pre_hook(count, with_kwargs=True)
-    completed = flat(Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 5, SAMPLED, range(6)))
+    completed = Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 5, sampling, range(6))
     hook.remove()
-    assert sum(steps) == sum(len(completion.token_ids) - 1 for completion in completed)
+    written = [[one.token_ids[:end] for one in group for end in range(1, len(one.token_ids))] for group in completed]
+    alone, shared = sum(map(len, written)), sum(len(set(group)) for group in written)
+    assert shared <= sum(steps) <= alone
     assert max(steps) <= max_rows
+    if max_rows == 1:
+        assert sum(steps) == alone
     if max_rows == 100:
+        assert sum(steps) == shared
+        assert shared < 0.8 * alone or sampling == SAMPLED
         assert starts == [len(prompts)]
         assert len(steps) == 23
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])
+def test_completions_that_part_late_are_those_that_were_never_together(
+    name, temperature, make_policy, letters, prompts
+):
+    """With one place there is no other completion to be together with."""
+    policy, sampling = make_policy(name), Sampling(temperature, 24)
+    alone = Native(max_rows=1, policy=policy, tokens=letters).generate(prompts, 6, sampling, range(6))
+    for max_rows in (5, 100):
+        together = Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 6, sampling, range(6))
+        assert ids(together) == ids(alone)
+        for mine, theirs in zip(flat(together), flat(alone), strict=True):
+            assert mine.logps == pytest.approx(theirs.logps, abs=1e-9)
+            assert mine.finish == theirs.finish
+    parted = [len({one[0] for one in group}) for group in ids(alone)], [len(set(group)) for group in ids(alone)]
+    assert temperature != 0.05 or sum(parted[0]) < sum(parted[1])  # some began alike and ended apart
+
+
 @pytest.mark.parametrize("max_rows", [2, 5, 100])
 def test_looking_rarely_for_ended_rows_changes_nothing(max_rows, make_policy, letters, prompts, monkeypatch):
-    """On a GPU rows are written past their end until the next look."""
+    """On a GPU rows are written past their end until the next look, and each completion is a row of its own."""
     from llmft.sampler import native
 
     policy = make_policy("llama")
@@ -147,7 +172,7 @@ def test_looking_rarely_for_ended_rows_changes_nothing(max_rows, make_policy, le
 
     def rarely(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        self.patience = 7
+        self.patience, self.together = 7, False
 
     monkeypatch.setattr(native.Loop, "__init__", rarely)
     seldom = Native(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 10, SAMPLED, range(6))
@@ -322,7 +347,7 @@ def test_broken_weights_are_named(letters, make_policy):
     kept = weight.detach().clone()
     with torch.no_grad():
         weight.fill_(float("nan"))
-    with pytest.raises(RuntimeError, match="logits are not finite"):
+    with pytest.raises(FloatingPointError, match="logits are not finite"):
         Native(max_rows=8, policy=policy, tokens=letters).generate([[3, 4]], 2, SAMPLED, [0])
     with torch.no_grad():
         weight.copy_(kept)
