@@ -49,7 +49,7 @@ def wait_for(process, condition):
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
-def test_killed_three_times_it_ends_in_the_same_bits(kind, tmp_path, tiny_folder):
+def test_killed_three_times_it_ends_in_the_same_bits(kind, tmp_path, tiny_folder, record_property):
     """SIGKILL at any moment: in a step, an evaluation or a save."""
     steps = ["trainer.max_steps=80", "evaluation.every=4", "trainer.checkpoint_every=2"]
     whole, folder, rng = tmp_path / "whole", tmp_path / "run", random.Random(kind)
@@ -76,6 +76,7 @@ def test_killed_three_times_it_ends_in_the_same_bits(kind, tmp_path, tiny_folder
     assert timeless(folder) == timeless(whole)
     assert (folder / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
     assert len(resumptions(folder)) == 3
+    record_property("1", f"{kind}, 3 SIGKILLs of the command line: weights, metrics and samples equal to the bit")
 
 
 def test_interrupted_it_says_so_and_goes_on(tmp_path, tiny_folder):
@@ -99,6 +100,19 @@ def test_interrupted_it_says_so_and_goes_on(tmp_path, tiny_folder):
     refused = finish([sys.executable, str(ROOT / "train.py"), f"ckpt_path={folder}", "optimizer.lr=1"])
     assert refused.returncode == 2
     assert "optimizer.lr was" in refused.stderr
+
+
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGTERM, (143, -15)), (signal.SIGINT, (130, -2))])
+def test_while_it_starts(number, codes, tmp_path, tiny_folder):
+    """As soon as there is a folder, while the libraries are read: to a shell -15 is 143, and -2 is 130."""
+    folder = tmp_path / "run"
+    process = started(command(folder, "sft", tiny_folder, "trainer.max_steps=200"), tmp_path / "log")
+    wait_for(process, folder.exists)
+    process.send_signal(number)
+    assert process.wait(timeout=60) in codes
+    if not (folder / "manifest.json").exists():
+        again = finish(command(folder, "sft", tiny_folder))
+        assert again.returncode == 0, again.stderr
 
 
 def test_two_processes_by_the_command_line(tmp_path, tiny_folder):

@@ -76,11 +76,10 @@ class Weighted:
         values = {name: value for name, value in row.items() if not isinstance(value, str)}
         if failure := next((why for why in row.values() if isinstance(why, str)), None):
             return Score(value=None, parts=values, failure=failure)
-        return Score(
-            value=sum(self.weights[name] * value for name, value in values.items()),
-            parts=values,
-            correct=values[self.success_part] >= self.success_at,
-        )
+        total = sum(self.weights[name] * value for name, value in values.items())
+        if not math.isfinite(total):
+            return Score(value=None, parts=values, failure=f"the weighted sum: {total} instead of a number")
+        return Score(value=total, parts=values, correct=values[self.success_part] >= self.success_at)
 
     def _stop_if_broken(self, scores: Sequence[Score]) -> None:
         reasons = Counter(score.failure for score in scores if score.failure)

@@ -13,7 +13,7 @@ refuse is refused when it is saved.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,24 @@ from torch import Tensor
 from llmft.trainer import durable, weights
 
 WEIGHTS, TENSORS, STATE = "weights.safetensors", "tensors.pt", "state.json"
+ROOM_FOR_THE_REST = 2**20  # bytes, for what of a checkpoint is not tensors
 
 
 class FolderCheckpointIO(CheckpointIO):
-    """Writes a checkpoint as a folder, whole or not at all; reads it without running anything that it contains."""
+    """Writes a checkpoint as a folder, whole or not at all; reads it without running anything that it contains.
+
+    ``owner`` is the run that its checkpoints belong to.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         rest = {name: value for name, value in checkpoint.items() if name != "state_dict"}
         refuse_objects(rest)
         plain = {name: value for name, value in rest.items() if is_plain(value)}
-        with durable.new_folder(Path(path), sealed=True) as folder:
+        durable.require_space(Path(path), sum(tensor.nbytes for tensor in tensors_of(checkpoint)) + ROOM_FOR_THE_REST)
+        with durable.new_folder(Path(path), seal=self.owner) as folder:
             weights.save(checkpoint["state_dict"], folder / WEIGHTS)
             torch.save({name: value for name, value in rest.items() if name not in plain}, folder / TENSORS)
             (folder / STATE).write_text(json.dumps(plain, indent=2), encoding="utf-8")
@@ -45,11 +53,30 @@ class FolderCheckpointIO(CheckpointIO):
         if fault := durable.fault(folder):
             raise RuntimeError(f"{fault}; choose another checkpoint")
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        tensors = torch.load(folder / TENSORS, map_location="cpu", weights_only=True)
+        try:
+            tensors = torch.load(folder / TENSORS, map_location="cpu", weights_only=True)
+        except Exception as error:
+            why = str(error).splitlines()[0]
+            raise RuntimeError(
+                f"{folder / TENSORS}: refused, and nothing of it was run: it holds more than tensors and plain values "
+                f"({why}); delete {folder} to continue from the checkpoint before it"
+            ) from error
         return {**state, **tensors, "state_dict": weights.load(folder / WEIGHTS)}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         durable.remove_folder(Path(path))
+
+
+def tensors_of(value: object) -> Iterator[Tensor]:
+    """Every tensor in nested dictionaries and sequences."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from tensors_of(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from tensors_of(one)
 
 
 def is_plain(value: object) -> bool:

@@ -31,16 +31,16 @@ class MetricsLog:
         self._rewrite()
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a row; the file has it when this returns."""
+        """Append a row, or replace the one of this step; the file has it when this returns."""
         row = {"step": step, **{name: float(value) for name, value in metrics.items()}}
-        self.rows.append(row)
+        again = bool(self.rows) and self.rows[-1]["step"] == step  # a step whose evaluation was owed
+        self.rows[len(self.rows) - again :] = [row]
         new = [name for name in row if name not in self.columns]
         self.columns += new
-        if new:
+        if new or again:
             self._rewrite()
         else:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(self._line(row))
+            durable.append_text(self.path, self._line(row))
 
     def flush(self) -> None:
         """Have the disk hold every row."""

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from llmft.config import Stop
 from llmft.config.faults import INTERRUPTED
+from llmft.trainer.signals import CODES
 
 T = TypeVar("T")
 Outcome = tuple[str, float, Any]  # returned, stopped or raised; when, in seconds; what
@@ -132,6 +133,8 @@ def _received(process: Any, pipe: Connection) -> Outcome:
         return pickle.loads(pipe.recv_bytes())
     except (EOFError, OSError):
         process.join()
+        if code := CODES.get(-process.exitcode):  # a signal came before the run began
+            return "stopped", -math.inf, (code, "interrupted; no run had begun")
         return "raised", -math.inf, f"process {process.pid} died with exit code {process.exitcode}"
 
 
@@ -147,7 +150,7 @@ def _forwarding(processes: list[Any]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.signal(one, forward) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {one: signal.signal(one, forward) for one in CODES}
     try:
         yield
     finally:

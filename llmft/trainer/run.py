@@ -6,6 +6,7 @@
     summary.json     how it stands, or how it ended
     curves.png       the rows as a picture
     samples.jsonl    some rollouts
+    nonfinite.json   the newest update whose loss or gradient was not finite, if there was one
     checkpoints/     the newest ones and the best
     final/           what from_pretrained loads
 
@@ -16,7 +17,9 @@ Under several ranks only the first writes; on the others every method that would
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -30,8 +33,11 @@ from llmft.distributed import gather, rank
 from llmft.protocols import Tokens
 from llmft.trainer import durable, shelf
 from llmft.trainer.metrics import MetricsLog
+from llmft.trainer.provenance import differing_files
 from llmft.trainer.samples import SampleLog
 from llmft.types import Rollout
+
+log = logging.getLogger(__name__)
 
 CONFIG, MANIFEST, METRICS, SUMMARY, SAMPLES = (
     "config.yaml", "manifest.json", "metrics.csv", "summary.json", "samples.jsonl"
@@ -49,6 +55,8 @@ class RunFolder:
         self.writes = rank() == 0
         self.resume_from: Path | None = None
         self.finished = False  # nothing is left to do
+        self.health: list[dict[str, Any]] = []  # what seems to be wrong with it
+        self.identity = ""  # tells this run's checkpoints from others'; known where they are written
         self._lock: int | None = None
         if self.writes:
             self._take_lock()
@@ -77,15 +85,16 @@ class RunFolder:
         """
         if not self.writes:
             return
-        if (self.path / MANIFEST).exists() or (self.path / METRICS).exists() or self.checkpoints.exists():
+        if (self.path / MANIFEST).exists() or (self.path / METRICS).exists() or shelf.listed(self.checkpoints):
             raise Stop(
                 REFUSED,
                 f"hydra.run.dir={self.path}: a run is there already; "
                 f"continue it with ckpt_path={self.path}, or choose another folder",
             )
-        self.checkpoints.mkdir(parents=True)
+        self._require_writable(self.checkpoints)
         durable.write_text(self.config_path, config)
-        durable.write_json(self.path / MANIFEST, dict(manifest))
+        durable.write_json(self.path / MANIFEST, dict(manifest))  # from here on there is a run
+        self.identity = _identity(manifest)
         self.summarize("running")
 
     def resume(self, config: str, manifest: Mapping[str, Any], changed: Sequence[str], max_steps: int) -> None:
@@ -104,11 +113,12 @@ class RunFolder:
         """
         if self.writes:
             before = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            same = ("data", "model")
-            self._require_same_files(*({kind: one["files"][kind] for kind in same} for one in (before, manifest)))
+            self._require_same_files(differing_files(before["files"], manifest["files"]))
+            self.identity = _identity(before)
+            self._require_writable(self.checkpoints)
             durable.clean(self.path)
             durable.clean(self.checkpoints)
-            self.resume_from = shelf.newest_valid(self.checkpoints)
+            self.resume_from = shelf.newest_valid(self.checkpoints, self.identity)
             step = shelf.step_of(self.resume_from) if self.resume_from else -1
             self.finished = step >= max_steps and self._summary().get("status") == "completed"
             if not self.finished:
@@ -120,13 +130,7 @@ class RunFolder:
                 self.summarize("running")
         self.resume_from, self.finished = gather([(self.resume_from, self.finished)])[0]
 
-    def _require_same_files(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        differing = [
-            f"{kind}: {name}"
-            for kind in sorted({*before, *now})
-            for name in sorted({*before.get(kind, {}), *now.get(kind, {})})
-            if before.get(kind, {}).get(name) != now.get(kind, {}).get(name)
-        ]
+    def _require_same_files(self, differing: list[str]) -> None:
         if differing:
             raise Stop(
                 REFUSED,
@@ -145,6 +149,11 @@ class RunFolder:
         """Some rollouts for ``samples.jsonl``."""
         if self.writes:
             self.samples.add(step, rollouts, count)
+
+    def note(self, name: str, facts: Mapping[str, Any]) -> None:
+        """``NAME.json``: what somebody who looks into a fault will want to know; the newest of its kind."""
+        if self.writes:
+            durable.write_json(self.path / f"{name}.json", dict(facts))
 
     def flush(self) -> None:
         """Have the disk hold what a checkpoint is about to rely on."""
@@ -165,6 +174,7 @@ class RunFolder:
             "metrics": {name: self.metrics.last(name) for name in names},
             "before": before,
             "after": after,
+            "health": self.health,
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         durable.write_json(self.path / SUMMARY, {**summary, **facts})
@@ -198,6 +208,8 @@ class RunFolder:
         try:
             if error is not None and (self.path / MANIFEST).exists():
                 self._tell(error)
+        except RuntimeError as unwritten:
+            log.warning("%s", unwritten)  # of the two, the error that ended the run is to be seen
         finally:
             self.close()
 
@@ -221,8 +233,14 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
+    def _require_writable(self, folder: Path) -> None:
+        try:
+            durable.require_writable(folder)
+        except RuntimeError as error:
+            raise Stop(REFUSED, f"hydra.run.dir={self.path}: choose a folder that can be written: {error}") from None
+
     def _take_lock(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._require_writable(self.path)
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,6 +250,12 @@ class RunFolder:
                 REFUSED, f"{self.path}: another process is writing this run; wait for it, or choose another folder"
             ) from None
         self._lock = handle
+
+
+def _identity(manifest: Mapping[str, Any]) -> str:
+    """Of the run that began with this manifest, however often it was continued since."""
+    began = {name: value for name, value in manifest.items() if name != "resumed"}
+    return hashlib.sha256(json.dumps(began, sort_keys=True).encode()).hexdigest()
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

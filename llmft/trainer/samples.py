@@ -32,8 +32,7 @@ class SampleLog:
         """Append ``count`` of the rollouts, spread evenly over the step."""
         stride = max(1, len(rollouts) // count)
         lines = [json.dumps(self._line(step, one), ensure_ascii=False) for one in rollouts[::stride][:count]]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(line + "\n" for line in lines))
+        durable.append_text(self.path, "".join(line + "\n" for line in lines))
 
     def flush(self) -> None:
         """Have the disk hold every line."""

@@ -31,15 +31,20 @@ def listed(checkpoints: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
-def newest_valid(checkpoints: Path) -> Path | None:
+def newest_valid(checkpoints: Path, owner: str | None = None) -> Path | None:
     """The checkpoint to continue from, None if no checkpoint was ever finished.
 
-    A damaged one is passed over with a warning that names the file. Raises RuntimeError if all are damaged.
+    A damaged one, and one that is not ``owner``'s, is passed over with a warning that names the file, and set aside
+    under another name, so that it takes no other's place. Raises RuntimeError if there is nothing else.
     """
     candidates = listed(checkpoints)
-    for candidate in candidates:
-        fault = durable.fault(candidate)
+    for place, candidate in enumerate(candidates):
+        fault = durable.fault(candidate, owner)
         if fault is None:
+            for refused in candidates[:place]:
+                aside = refused.with_name(f"refused-{refused.name}")
+                durable.remove_folder(aside)
+                refused.rename(aside)
             return candidate
         log.warning("%s; falling back to the checkpoint before it", fault)
     if candidates:

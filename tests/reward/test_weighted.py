@@ -72,6 +72,13 @@ def test_the_sum_and_each_part():
     assert parts["right"].calls == parts["short"].calls == 1  # a part sees the batch, once
 
 
+def test_a_sum_past_every_double_is_a_failure():
+    parts = {"right": Table({"a": 1e308, "b": 1, "c": -1e308, "d": 0})}
+    scores = weighted(parts, weights={"right": 10.0}).score(ROLLOUTS)
+    assert [score.value for score in scores] == [None, 10.0, None, 0.0]
+    assert scores[0].failure == "the weighted sum: inf instead of a number"
+
+
 def test_weight_zero_logs_only():
     parts = {"right": Table(dict.fromkeys("abcd", 1)), "form": Table({"a": 1, "b": 0, "c": 1, "d": 0})}
     scores = weighted(parts, weights={"right": 1.0, "form": 0.0}).score(ROLLOUTS)

@@ -12,7 +12,7 @@ from llmft.config import Stop
 from llmft.trainer import durable, shelf
 
 
-class Cut(Exception):
+class Cut(BaseException):
     """The power fails."""
 
 
@@ -59,12 +59,13 @@ def cut_and_continue(session, kind, callback, folder, **options):
 
 @pytest.mark.parametrize("kind", ["line", "sft", "grpo"])
 @pytest.mark.parametrize("make", [CutAfterStep, CutBetweenUpdates])
-def test_cut_at_every_step(kind, make, session, whole, outcome, tmp_path):
+def test_cut_at_every_step(kind, make, session, whole, outcome, tmp_path, record_property):
     expected = whole(kind)
     for step in range(make is CutAfterStep, 4):
         folder = tmp_path / f"{step}"
         cut_and_continue(session, kind, make(step), folder)
         assert outcome(folder) == expected, f"cut at step {step}"
+    record_property("2", f"{kind} {'after' if make is CutAfterStep else 'in'} each step: equal to the bit")
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
@@ -79,7 +80,7 @@ def test_cut_where_the_checkpoint_is_older(kind, session, whole, outcome, tmp_pa
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_cut_during_an_evaluation(kind, number, session, whole, outcome, tmp_path, monkeypatch):
+def test_cut_during_an_evaluation(kind, number, session, whole, outcome, tmp_path, monkeypatch, record_property):
     """When its responses are sampled: before the first step, in the middle, after the last."""
     from llmft.trainer.evaluation import Evaluation
 
@@ -97,22 +98,23 @@ def test_cut_during_an_evaluation(kind, number, session, whole, outcome, tmp_pat
             session(kind, tmp_path / "run").fit()
     session(kind, tmp_path / "run", resume=True).fit()
     assert outcome(tmp_path / "run") == expected
+    record_property("2", f"{kind} in evaluation {number}: equal to the bit")
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 @pytest.mark.parametrize("when", ["_seal", "flush"])
-def test_cut_during_a_save(kind, when, session, whole, outcome, tmp_path, monkeypatch):
+def test_cut_during_a_save(kind, when, session, whole, outcome, tmp_path, monkeypatch, record_property):
     """Before the manifest is written, and when everything is but the rename."""
     expected, real = whole(kind), getattr(durable, when)
     for number in (1, 2, 3, 4):
         folder, saves = tmp_path / f"{number}", []
 
-        def fail(path, number=number, saves=saves):
+        def fail(path, *owner, number=number, saves=saves):
             if when == "_seal" or (path.name.startswith(".tmp-step") and path.is_dir()):
                 saves.append(path)
                 if len(saves) == number:
                     raise Cut
-            return real(path)
+            return real(path, *owner)
 
         with monkeypatch.context() as patch:
             patch.setattr(durable, when, fail)
@@ -120,6 +122,7 @@ def test_cut_during_a_save(kind, when, session, whole, outcome, tmp_path, monkey
                 session(kind, folder).fit()
         session(kind, folder, resume=True).fit()
         assert outcome(folder) == expected, f"cut in save {number}"
+    record_property("2", f"{kind} in each save: equal to the bit")
 
 
 @pytest.mark.parametrize("what", ["log", "sample"])
@@ -174,27 +177,60 @@ def test_two_cuts(session, whole, outcome, tmp_path):
     assert outcome(folder) == expected
 
 
-@pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "zero tail", "missing", "no manifest"])
-def test_a_damaged_checkpoint_is_passed_over(damage, session, whole, outcome, tmp_path, caplog):
+@pytest.mark.parametrize("damage", ["a flipped bit", "a missing file", "no manifest", "another run's manifest"])
+def test_a_damaged_checkpoint_is_passed_over(damage, session, whole, outcome, tmp_path, caplog, record_property):
+    """To the very bits of a run that had no damage; `test_checkpoint.py` damages in more ways."""
     expected, folder = whole("sft"), tmp_path / "run"
     with pytest.raises(Cut):
         session("sft", folder, callbacks={"cut": CutAfterStep(3)}).fit()
     newest = shelf.listed(folder / "checkpoints")[0]
-    file = newest / ("MANIFEST.json" if damage == "no manifest" else "weights.safetensors")
+    file = newest / ("weights.safetensors" if damage in ("a flipped bit", "a missing file") else "MANIFEST.json")
     content = file.read_bytes()
-    damaged = {
-        "truncate": content[:-1],
-        "empty": b"",
-        "flip": content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
-        "zero tail": content[:-64] + bytes(64),
-    }
     file.unlink()
-    if damage in damaged:
-        file.write_bytes(damaged[damage])
+    if damage == "a flipped bit":
+        file.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    if damage == "another run's manifest":
+        file.write_text(json.dumps(json.loads(content) | {"owner": "of another run"}))
     with caplog.at_level(logging.WARNING):
         session("sft", folder, resume=True).fit()
     assert str(file) in caplog.text
     assert outcome(folder) == expected
+    record_property("3", f"newest checkpoint with {damage}: the one before continues to the same bits")
+
+
+@pytest.mark.parametrize("when", ["before pruning", "while pruning"])
+def test_killed_between_the_rename_and_the_pruning(
+    when, session, whole, outcome, tmp_path, monkeypatch, record_property
+):
+    """One checkpoint too many, until the next start."""
+    expected, folder, calls = whole("sft"), tmp_path / "run", []
+    owner, name = (shelf, "prune") if when == "before pruning" else (durable.shutil, "rmtree")
+    real = getattr(owner, name)
+
+    def killed(path, *rest, **named):
+        late = when == "before pruning" or path.name.startswith(".del-step")
+        calls.append(path) if late else None
+        if late and len(calls) == (4 if when == "before pruning" else 2):  # pruned at the start, too
+            raise Cut
+        real(path, *rest, **named)
+
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(Cut):
+        session("sft", folder).fit()
+    monkeypatch.undo()
+    left = [path.name for path in (folder / "checkpoints").iterdir()]
+    assert len(left) == 2 + 1
+    real_prune, seen = shelf.prune, []
+
+    def prune(checkpoints, **named):
+        real_prune(checkpoints, **named)
+        seen.append(sorted(path.name for path in checkpoints.iterdir()))
+
+    monkeypatch.setattr(shelf, "prune", prune)
+    session("sft", folder, resume=True).fit()
+    assert [name.startswith("step_") for name in seen[0]] == [True, True]  # before the first step
+    assert outcome(folder) == expected
+    record_property("13", f"killed {when}: {len(left)} left of at most 2 + 1, and 2 after the next start")
 
 
 def test_nothing_undamaged_is_refused(session, tmp_path):
@@ -231,10 +267,11 @@ def test_killed_while_finishing(session, tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
 
 
-def test_other_data_is_refused(session, tmp_path):
+def test_other_data_is_refused(session, tmp_path, record_property):
     one = session("line")
     one.fit()
     other = type(one.run)(one.path, objective="train/loss", tokens=None)
     with other, pytest.raises(Stop, match=r"not the files .* data: train\.jsonl") as stop:
         other.resume("config", {"files": {"data": {"train.jsonl": "abc"}, "model": {}}}, [], 9)
     assert stop.value.code == 2
+    record_property("11", "data: refused with exit 2, the differing files or keys listed")

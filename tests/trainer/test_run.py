@@ -21,13 +21,14 @@ def summary(path):
     return json.loads((path / "summary.json").read_text())
 
 
-def test_two_processes_cannot_write_one_run(tmp_path):
+def test_two_processes_cannot_write_one_run(tmp_path, record_property):
     with opened(tmp_path) as first:
         first.begin("seed: 1\n", MANIFEST)
         with pytest.raises(Stop, match="another process is writing this run") as stop:
             opened(tmp_path)
         assert stop.value.code == 2
     opened(tmp_path).close()  # the lock went with the first
+    record_property("10", "the second: refused with exit 2")
 
 
 def test_a_folder_holds_one_run(tmp_path):
@@ -98,7 +99,7 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, monkeypatch):
         raise OSError("the power fails")
 
     monkeypatch.setattr(durable.os, "replace", fail)
-    with pytest.raises(OSError, match="power"):
+    with pytest.raises(RuntimeError, match=r"summary\.json: cannot be written \(the power fails\)"):
         durable.write_text(tmp_path / "summary.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
     assert (tmp_path / "summary.json").read_text() == "old"
@@ -106,5 +107,6 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_fails_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(Stop, match=r"hydra\.run\.dir=.*/file/run: choose a folder that can be written") as stop:
         opened(tmp_path / "file" / "run")
+    assert stop.value.code == 2
