@@ -11,19 +11,21 @@ from omegaconf import DictConfig
 
 from llmft.config import apply_extras, build, check, launch, part
 from llmft.seeds import Seeds
+from llmft.trainer.launcher import Sweep
+from llmft.trainer.signals import at_once
 from llmft.trainer.start import Start
-from llmft.trainer.sweep import print_sweep
 
 
 def main(cfg: DictConfig) -> float:
     """One job: refuse what cannot be, then train, on as many processes as the trainer has devices."""
-    check(cfg)
-    apply_extras(cfg)
-    from llmft.trainer.ranks import on_ranks
+    with at_once(None):
+        check(cfg)
+        apply_extras(cfg)
+        from llmft.trainer.ranks import on_ranks
 
-    start = Start.from_hydra(cfg)
-    backend = "gloo" if cfg.trainer.accelerator == "cpu" else "nccl"
-    return on_ranks(cfg.trainer.devices, backend, fit, cfg, start)
+        start = Start.from_hydra(cfg)
+        backend = "gloo" if cfg.trainer.accelerator == "cpu" else "nccl"
+        return on_ranks(cfg.trainer.devices, backend, fit, cfg, start)
 
 
 def fit(cfg: DictConfig, start: Start) -> float:
@@ -31,7 +33,6 @@ def fit(cfg: DictConfig, start: Start) -> float:
     from llmft.dataset.stream import TaskStream
     from llmft.trainer.opening import open_run
     from llmft.trainer.preflight import preflight
-    from llmft.trainer.signals import at_once
 
     seeds = Seeds(cfg.seed)
     checked = preflight(
@@ -76,4 +77,4 @@ def fit(cfg: DictConfig, start: Start) -> float:
 
 
 if __name__ == "__main__":
-    launch(main, after_sweep=print_sweep)
+    launch(main, sweep=Sweep)

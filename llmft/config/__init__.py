@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmft.config.console import apply_extras, print_tree
     from llmft.config.entry import launch
     from llmft.config.parts import build, part
-    from llmft.config.saved import differing_keys, settings, snapshot
+    from llmft.config.saved import differing_keys, identity, settings, snapshot
 
 _HOME = {
     "apply_extras": "console",
@@ -25,6 +25,7 @@ _HOME = {
     "check": "checks",
     "compose": "composition",
     "differing_keys": "saved",
+    "identity": "saved",
     "launch": "entry",
     "part": "parts",
     "print_tree": "console",
@@ -44,6 +45,7 @@ __all__ = [
     "compose",
     "differing_keys",
     "find",
+    "identity",
     "launch",
     "part",
     "print_tree",

@@ -15,6 +15,7 @@ from llmft.config.files import ROOT
 from llmft.config.hydra_section import hydra_faults, search_path_faults
 
 CONF = str(ROOT / "conf")
+LOAD = ConfigLoaderImpl.load_configuration  # Hydra's own: a guard inside of a guard refuses in its own way
 Overrides = Sequence[str]
 
 
@@ -50,7 +51,7 @@ def guarded(refuse: Callable[[ConfigError], NoReturn] | None = None) -> Iterator
     Hydra configures logging and calls callbacks between composing and the job, and offers no hook between: so its
     loader's one public method is wrapped.
     """
-    load = ConfigLoaderImpl.load_configuration
+    before = ConfigLoaderImpl.load_configuration
     refuse = refuse or _raise
 
     def load_configuration(
@@ -59,12 +60,12 @@ def guarded(refuse: Callable[[ConfigError], NoReturn] | None = None) -> Iterator
         if faults := search_path_faults(_primary(self, config_name), overrides):
             refuse(ConfigError(faults))
         try:
-            cfg = load(self, config_name, overrides, *args, **kwargs)
+            cfg = LOAD(self, config_name, overrides, *args, **kwargs)
         except Exception as error:  # whatever Hydra trips over, it is the config that is refused
             from llmft.config.explanation import explain
 
             def again(some: list[str]) -> DictConfig:
-                return load(self, config_name, some, *args, **kwargs)
+                return LOAD(self, config_name, some, *args, **kwargs)
 
             refuse(ConfigError(explain(self, config_name, overrides, error, again)))
         if faults := hydra_faults(cfg.hydra, overrides):
@@ -75,7 +76,7 @@ def guarded(refuse: Callable[[ConfigError], NoReturn] | None = None) -> Iterator
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
+        ConfigLoaderImpl.load_configuration = before  # type: ignore[method-assign]
 
 
 def _raise(error: ConfigError) -> NoReturn:

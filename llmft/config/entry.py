@@ -9,31 +9,46 @@ import functools
 import inspect
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from llmft.config.composition import CONF, guarded
+from llmft.config.composition import CONF, guarded, limited
 from llmft.config.faults import ABSENT, INTERRUPTED, REFUSED, TERMINATED, ConfigError, Fault, Stop
 from llmft.config.files import ROOT, find
 
 Job = Callable[[DictConfig], Any]
+
+
+class Sweep(Protocol):
+    """What runs the jobs of a sweep: a launcher of Hydra's that can say how they ended."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None: ...
+
+    def finish(self) -> int:
+        """Tell how the jobs ended; the exit code that they amount to."""
+        ...
+
+
 WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}
 
 
-def launch(main: Job, after_sweep: Callable[[Path], None]) -> None:
+def launch(main: Job, sweep: Callable[[Callable[[], Any]], Sweep]) -> None:
     """Run ``main``, with or without Hydra's decorator, on the config that the command line composes.
 
-    Inside a sweep a job that stops raises, so that the others run on; an interruption ends the sweep. ``after_sweep``
-    is given the folder of a sweep whose jobs ran in this process, whichever way they ended.
+    The jobs of a sweep are run by what ``sweep`` makes; it is given a function that makes the launcher which the
+    config names. Inside a sweep a job that stops raises, so that the others run on; an interruption ends the sweep.
     """
     try:
         _refuse_options(sys.argv[1:])
@@ -41,13 +56,38 @@ def launch(main: Job, after_sweep: Callable[[Path], None]) -> None:
     except ConfigError as error:
         _refuse(error)
     sys.argv = [sys.argv[0], *arguments]
-    with guarded(_refuse):
-        sweeps: list[Path] = []
+    with guarded(_refuse), _swept_by(sweep) as sweeps:
         try:
-            hydra.main(version_base="1.3", config_path=CONF, config_name="train")(_job(inspect.unwrap(main), sweeps))()
+            hydra.main(version_base="1.3", config_path=CONF, config_name="train")(job(inspect.unwrap(main)))()
         finally:
-            for folder in dict.fromkeys(sweeps):
-                after_sweep(folder)
+            codes = [one.finish() for one in sweeps]
+    if any(codes):
+        raise SystemExit(max(codes))
+
+
+@contextmanager
+def _swept_by(sweep: Callable[[Callable[[], Any]], Sweep]) -> Iterator[list[Sweep]]:
+    """While this holds, sweeps are run by ``sweep``; yields what was made.
+
+    Hydra knows launchers of its own namespace only: so the method that makes one is wrapped. Its check of a sweep stops
+    at the first job with a fault, and ours tells them all.
+    """
+    instantiate, validate = Plugins.instantiate_launcher, Sweeper.validate_batch_is_legal
+    made: list[Sweep] = []
+
+    def instantiate_launcher(self: Plugins, hydra_context: Any, task_function: Any, config: DictConfig) -> Any:
+        found = sweep(lambda: instantiate(self, hydra_context, task_function, config))
+        found.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        made.append(found)
+        return found
+
+    Plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
+    Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
+    try:
+        yield made
+    finally:
+        Plugins.instantiate_launcher = instantiate  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = validate  # type: ignore[method-assign]
 
 
 def options_first(arguments: list[str]) -> list[str]:
@@ -82,7 +122,7 @@ def continued(arguments: list[str]) -> list[str]:
         raise ConfigError([Fault("ckpt_path", given[-1], "not the folder of a run: it has no config.yaml", "give one")])
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError(
-            [Fault("ckpt_path", given[-1], "a sweep cannot be continued", "continue its jobs one by one")]
+            [Fault("ckpt_path", given[-1], "a sweep finds its runs by itself", "start the sweep's own command again")]
         )
     if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         quoted = str(run).replace("\\", "\\\\").replace("'", "\\'")
@@ -119,7 +159,8 @@ def _chooses(argument: str) -> bool:
     if argument.startswith(("--config-name", "-cn", "--config-path", "-cp")):
         return True
     group = argument.lstrip("+~").split("=")[0].split("@")[0]
-    return not argument.startswith("-") and "." not in group and (ROOT / "conf" / group).is_dir()
+    ours = "." not in group and not group.startswith("hydra")
+    return not argument.startswith("-") and ours and (ROOT / "conf" / group).is_dir()
 
 
 def _refuse(error: ConfigError) -> NoReturn:
@@ -127,13 +168,13 @@ def _refuse(error: ConfigError) -> NoReturn:
     raise SystemExit(REFUSED)
 
 
-def _job(main: Job, sweeps: list[Path]) -> Job:
+def job(main: Job) -> Job:
+    """``main`` as Hydra calls it: what it raises is told, and becomes an exit code outside of a sweep."""
+
     @functools.wraps(main)
-    def job(cfg: DictConfig) -> Any:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            sweeps.append(Path(HydraConfig.get().sweep.dir))
+    def run(cfg: DictConfig) -> Any:
         try:
-            return main(cfg)
+            return main(limited(cfg, HydraConfig.get().overrides.task))  # again: a cluster's job composes unguarded
         except (ConfigError, Stop, KeyboardInterrupt) as error:
             code, message = _ending(error)
             if code == REFUSED:
@@ -143,7 +184,7 @@ def _job(main: Job, sweeps: list[Path]) -> Job:
                 raise
             raise SystemExit(code) from None
 
-    return job
+    return run
 
 
 def _ending(error: BaseException) -> tuple[int, str]:

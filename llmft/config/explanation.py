@@ -15,8 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from llmft.config.composition import as_fault
 from llmft.config.faults import ABSENT, Fault, nearest
+from llmft.config.hydra_section import joblib_fault
 
 Faults = list[Fault | str]
+PACKAGES = {
+    "submitit_local": "hydra-submitit-launcher", "submitit_slurm": "hydra-submitit-launcher", "ray": "hydra-ray-launcher", "ray_aws": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+}  # fmt: skip
 
 
 def explain(
@@ -35,8 +40,9 @@ def explain(
     choices = [o for o in parsed if groups.is_group(_key(o))]
     values = [o for o in parsed if o not in choices]
     if config_name not in (None, "train"):
-        faults += [_saved(o) for o in choices if not o.is_add()]
-        choices = [o for o in choices if o.is_add()]
+        ours = [o for o in choices if not o.is_add() and not _key(o).startswith("hydra/")]
+        faults += map(_saved, ours)
+        choices = [o for o in choices if o not in ours]
     wrong = {_line(o): fault for o in choices if (fault := groups.fault(o))}
     faults += wrong.values()
     unsure = {_key(o) for o in choices if _line(o) in wrong}
@@ -107,8 +113,16 @@ class _Groups:
             if override.is_sweep_override() and not isinstance(value, ChoiceSweep):
                 return None
             if str(one) not in options:
-                return Fault(group, str(one), "there is no such option", nearest(str(one), options))
+                return _no_option(group, str(one), options)
         return None
+
+
+def _no_option(group: str, name: str, options: list[str]) -> Fault:
+    if group == "hydra/launcher" and name == "joblib":
+        return joblib_fault()
+    if group == "hydra/launcher" and name in PACKAGES:
+        return Fault(group, name, "it is not installed", f"pip install {PACKAGES[name]}")
+    return Fault(group, name, "there is no such option", nearest(name, options))
 
 
 def _saved(override: Override) -> Fault:
@@ -134,7 +148,10 @@ def _place(override: Override, cfg: DictConfig, top: list[str]) -> Fault | None:
             return None  # a list's index, or a value that Hydra will say more about
         if name not in map(str, node):  # `in` the node itself would not see a key whose value is still ???
             names = top if node is cfg else [str(one) for one in node if one != "_target_"]
-            return Fault(path if index < len(parts) - 1 else key, value, "there is no such key", nearest(name, names))
+            chosen = OmegaConf.select(cfg, "hydra.runtime.choices", default={}).get(parts[0])
+            in_an_option = index and chosen and parts[0] != "hydra"
+            why = f"{parts[0]}={chosen} has no such key" if in_an_option else "there is no such key"
+            return Fault(path if index < len(parts) - 1 else key, value, why, nearest(name, names))
         node = OmegaConf.select(cfg, path, throw_on_missing=False)
     return None
 

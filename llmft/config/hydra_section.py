@@ -84,6 +84,13 @@ def _plugins(plain: Mapping[Any, Any]) -> Iterator[Fault]:
         for path, key, value in _leaves(plain.get(name), f"hydra.{name}"):
             if key == "_target_" and not str(value).startswith(PLUGINS) and not _admitted(value):
                 yield Fault(path, value, "not one of Hydra's plugins, so it was not imported", "choose one by name")
+            elif key == "_target_" and name == "launcher" and "joblib" in str(value):
+                yield joblib_fault()
+
+
+def joblib_fault() -> Fault:
+    why = "it runs job after job in the same processes, and a run wants one of its own"
+    return Fault("hydra/launcher", "joblib", why, "use hydra/launcher=submitit_local")
 
 
 def _commands(plain: Mapping[Any, Any]) -> Iterator[Fault]:

@@ -1,7 +1,9 @@
-"""The config that a run leaves behind: it repeats the run elsewhere, and tells whether a continued run is the same."""
+"""The config that a run leaves behind: it repeats the run elsewhere, and tells whether two runs are the same."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +17,10 @@ HEADER = """\
 # The config of a run, resolved. Again, in a new folder: python train.py --config-dir RUN --config-name config
 # and in a folder of your choice: the same with hydra.run.dir=FOLDER.
 """
-PATTERNS = (("run", "dir"), ("sweep", "dir"), ("sweep", "subdir"))
-OF_ONE_START = ("ckpt_path", "resume")  # how a run was started, not what it is
+PATTERNS = (("run", "dir"), ("sweep", "dir"))
+OF_ONE_START = ("ckpt_path", "resume", "sweep")  # how a run was started, not what it is
+OUTSIDE = ("extras", "logger", "paths", "tags")  # how it is shown and found: nothing that it computes
+UNNAMED = (*OF_ONE_START, *OUTSIDE, "hydra")
 OPEN, CLOSE = "\x02", "\x03"  # around what must stay an interpolation
 
 
@@ -56,6 +60,22 @@ def differing_keys(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     if _longer(before.get("trainer.max_steps"), after.get("trainer.max_steps")):
         differing.remove("trainer.max_steps")
     return sorted(key for key in differing if not _under(key, (*OF_ONE_START, "hydra", *allowed)))
+
+
+def identity(values: Mapping[str, Any]) -> str:
+    """Ten hex digits that stand for what a run computes, made from its `settings`.
+
+    Every key counts but those of one start and those that say where a run is written, shown and found.
+    """
+    kept = {key: _as_number(value) for key, value in _leaves(values, "") if not _under(key, UNNAMED)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def _as_number(value: Any) -> Any:
+    """1.0 is 1: which of the two was typed decides nothing."""
+    if isinstance(value, list):
+        return [_as_number(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _longer(before: Any, after: Any) -> bool:

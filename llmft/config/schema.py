@@ -33,6 +33,12 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    retry_failed: bool
+    at_once: Annotated[int, Ge(1), Why("at least one job runs at a time; use 1 or more, or null")] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """Every key that a config has at its top."""
 
@@ -42,6 +48,7 @@ class Train:
     objective: str
     ckpt_path: str | None
     resume: Resume
+    sweep: Sweep
     limits: dict[str, float]
     model: Part
     quantization: MaybePart

@@ -19,6 +19,7 @@ PACKAGES = (
     "torch", "transformers", "lightning", "peft", "bitsandbytes", "trl", "datasets", "tokenizers", "safetensors",
     "numpy", "hydra-core", "omegaconf", "math-verify",
 )  # fmt: skip
+Files = Mapping[str, Mapping[str, str]]  # hashes by kind and name
 DESCRIBES_A_MODEL = (".safetensors", ".json", ".jinja", ".model")
 
 
@@ -55,6 +56,16 @@ def model_files(folder: Path) -> dict[str, str]:
         return {}
     files = (path for path in sorted(folder.iterdir()) if path.suffix in DESCRIBES_A_MODEL)
     return {path.name: sha256(path) for path in files if path.name != "manifest.json"}  # which tells its story only
+
+
+def differing_files(before: Files, now: Files) -> list[str]:
+    """Data and model files whose hashes are not the same in two manifests, as ``data: NAME``."""
+    return [
+        f"{kind}: {name}"
+        for kind in ("data", "model")
+        for name in sorted({*before.get(kind, {}), *now.get(kind, {})})
+        if before.get(kind, {}).get(name) != now.get(kind, {}).get(name)
+    ]
 
 
 def manifest(start: Start, data: Mapping[str, str], model: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ SOUND: dict[str, Any] = {
     "objective": "heldout/accuracy",
     "ckpt_path": None,
     "resume": {"allow": []},
+    "sweep": {"retry_failed": False, "at_once": None},
     "limits": {},
 }
 

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from llmft.config import ConfigError, Stop, launch, snapshot
+from llmft.trainer.launcher import Sweep
 
 def main(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -31,7 +32,7 @@ def main(cfg):
     return 0.5
 
 if __name__ == "__main__":
-    launch(main, after_sweep=lambda folder: None)
+    launch(main, sweep=Sweep)
 """
 
 
@@ -138,7 +139,7 @@ def test_a_run_is_repeated_elsewhere_and_continued_in_place(run, tmp_path):
     assert composed[-1] == str(first)
     assert composed[2] != "7"
     assert run(f"ckpt_path={tmp_path}/nowhere").returncode == 2
-    assert "a sweep cannot be continued" in run("-m", f"ckpt_path={first}", "seed=1,2").stderr
+    assert "a sweep finds its runs by itself" in run("-m", f"ckpt_path={first}", "seed=1,2").stderr
 
 
 def test_a_path_with_a_quote_and_a_comma(run, tmp_path):

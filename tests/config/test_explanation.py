@@ -19,10 +19,13 @@ def faults(*overrides: str, **options) -> list[str]:
         ("algorithm=grop", "  algorithm=grop: there is no such option; did you mean 'grpo'?"),
         ("algoritm=grpo", "  algoritm=grpo: there is no such key; did you mean 'algorithm'?"),
         ("sede=1", "  sede=1: there is no such key; did you mean 'seed'?"),
-        ("algorithm.grup_size=2", "  algorithm.grup_size=2: there is no such key; did you mean 'group_size'?"),
-        ("~algorithm.grup_size", "  algorithm.grup_size: there is no such key; did you mean 'group_size'?"),
+        (
+            "algorithm.grup_size=2",
+            "  algorithm.grup_size=2: algorithm=grpo has no such key; did you mean 'group_size'?",
+        ),
+        ("~algorithm.grup_size", "  algorithm.grup_size: algorithm=grpo has no such key; did you mean 'group_size'?"),
         ("hydra.run.dri=x", "  hydra.run.dri=x: there is no such key; did you mean 'dir'?"),
-        ("algorithm.clip.low=2", "  algorithm.clip=2: there is no such key; did you mean 'clip_low'?"),
+        ("algorithm.clip.low=2", "  algorithm.clip=2: algorithm=grpo has no such key; did you mean 'clip_low'?"),
         (
             "trainer.max_steps=[",
             "  trainer.max_steps=[: cannot be read (no viable alternative at input '['); "
