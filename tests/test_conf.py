@@ -125,10 +125,7 @@ def test_hydras_section():
     assert section["job"]["name"] == "train"
     assert section["job"]["chdir"] is None
     assert section["run"] == {"dir": "${paths.log_dir}/${task_name}/runs/${now:%Y-%m-%d_%H-%M-%S-%f}"}
-    assert section["sweep"] == {
-        "dir": "${paths.log_dir}/${task_name}/multiruns/${now:%Y-%m-%d_%H-%M-%S-%f}",
-        "subdir": "${hydra.job.num}",
-    }
+    assert section["sweep"] == {"dir": "${paths.log_dir}/${task_name}/multiruns", "subdir": "${hydra.job.num}"}
     assert section["callbacks"] == {}
     assert section["searchpath"] == []
 

@@ -125,7 +125,7 @@ def test_a_finished_run_reports(run, tmp_path):
     assert (folder / "summary.json").read_bytes() == before
 
 
-def test_another_config_is_refused_with_its_keys(run, tmp_path):
+def test_another_config_is_refused_with_its_keys(run, tmp_path, record_property):
     folder = tmp_path / "run"
     run(folder, "sft", "trainer.max_steps=1")
     changed = ["optimizer.lr=0.5", "seed=7", "trainer.max_steps=2", f"ckpt_path={folder}"]
@@ -136,6 +136,7 @@ def test_another_config_is_refused_with_its_keys(run, tmp_path):
         run(folder, "sft", *changed, "resume.allow=[optimizer]")
     run(folder, "sft", *changed, "resume.allow=[optimizer,seed]")
     assert summary(folder)["step"] == 2
+    record_property("11", "config: refused with exit 2, the differing files or keys listed")
 
 
 def test_a_folder_with_a_run_is_refused(run, tmp_path):
@@ -145,7 +146,7 @@ def test_a_folder_with_a_run_is_refused(run, tmp_path):
     assert stop.value.code == 2
 
 
-def test_another_model_is_refused(run, tmp_path, tiny_folder):
+def test_another_model_is_refused(run, tmp_path, tiny_folder, record_property):
     import shutil
 
     folder, model = tmp_path / "run", tmp_path / "model"
@@ -154,6 +155,7 @@ def test_another_model_is_refused(run, tmp_path, tiny_folder):
     (model / "generation_config.json").write_text("{}")
     with pytest.raises(Stop, match=r"not the files .* model: generation_config\.json"):
         run(folder, "sft", "trainer.max_steps=2", f"model.path={model}", f"ckpt_path={folder}")
+    record_property("11", "model: refused with exit 2, the differing files or keys listed")
 
 
 def test_what_is_wrong_is_told_before_a_weight_is_read(run, tmp_path, monkeypatch):

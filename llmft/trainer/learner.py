@@ -10,6 +10,7 @@ process or in the one that was killed, leaves no trace but the weights and the s
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +22,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from llmft.config import Stop
-from llmft.config.faults import NON_FINITE
+from llmft.algorithm.metrics import Stopwatch
 from llmft.distributed import all_max, rank, sum_dicts, world_size
 from llmft.protocols import Algorithm, Sampler, Tasks
 from llmft.seeds import Seeds
-from llmft.types import Rollout, Trainable
+from llmft.trainer.nonfinite import NonFinite
+from llmft.trainer.signals import Dropped, Signals
+from llmft.types import Rollout, Step, Trainable
 
 
 class Schedule(Protocol):
@@ -42,6 +44,8 @@ class Learner(LightningModule):
         sampler: told of new weights after each step; None where nothing is sampled.
         micro_batch: rows of one forward and backward pass; does not change the gradient.
         max_grad_norm: longer gradients are scaled down to it; None leaves them.
+        nonfinite: what becomes of an update whose loss or gradient is not finite.
+        signals: drops the collecting of a step for a signal.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Learner(LightningModule):
         max_steps: int,
         micro_batch: int,
         max_grad_norm: float | None,
+        nonfinite: NonFinite,
+        signals: Signals,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -72,12 +78,17 @@ class Learner(LightningModule):
         self.max_steps = max_steps
         self.micro_batch = micro_batch
         self.max_grad_norm = max_grad_norm
+        self.nonfinite = nonfinite
+        self.signals = signals
 
         self.steps_done = 0
         self.updates_done = 0
+        self.step_seeds = seeds  # of the step that runs
         self.seconds: dict[str, float] = {}  # of each phase, over the whole run
         self.row: dict[str, float] = {}  # the metrics of the step that is being finished
         self.rollouts: Sequence[Rollout] = ()  # what it trained on
+        self.owed: dict[str, float] | None = None  # the row of the newest step, if its evaluation was dropped
+        self.watch = Stopwatch()  # the phases of an update, for a profiler
 
     # ------------------------------------------------------------------ what Lightning asks for
 
@@ -91,7 +102,7 @@ class Learner(LightningModule):
         return optimizer
 
     def train_dataloader(self) -> Sequence[int]:
-        return range(self.steps_done, self.max_steps)
+        return range(self.steps_done - (self.owed is not None), self.max_steps)
 
     def on_train_start(self) -> None:
         self.sync()
@@ -99,21 +110,20 @@ class Learner(LightningModule):
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.steps_done
 
     def training_step(self, batch: int, batch_idx: int) -> None:
-        """One step: collect, update, tell the sampler."""
+        """One step: collect, update, tell the sampler. One whose evaluation is owed was made before."""
+        if self.owed is not None:
+            self.row, self.owed = self.owed, None
+            return
         assert int(batch) == self.steps_done, "Lightning's count of batches has left ours"
         began = perf_counter()
-        seeds = self.seeds.child("step", self.steps_done)
-        # Ranks share the streams of the data; dropout should differ between them.
-        (seeds.child("rank", rank()) if rank() else seeds).seed_everything()
-        self.policy.eval()
-        with torch.no_grad():
-            step = self.algorithm.collect(self.tasks, seeds)
+        step = self._collect()
         self.rollouts = step.rollouts
 
         collected = perf_counter()
         metrics = self.update_all(step.updates)
         updated = perf_counter()
-        self.sync()
+        with self.watch("sync"):
+            self.sync()
         done = perf_counter()
 
         times = {"time/update_s": updated - collected, "time/sync_s": done - updated, "time/step_s": done - began}
@@ -122,6 +132,21 @@ class Learner(LightningModule):
             if name.startswith("time/"):
                 self.seconds[name] = self.seconds.get(name, 0.0) + value
         self.steps_done += 1
+
+    def _collect(self) -> Step:
+        """What the next step trains on. A signal drops it, and the places in the data are those of before."""
+        before = copy.deepcopy((self.tasks.state_dict(), self.algorithm.state_dict()))
+        seeds = self.step_seeds = self.seeds.child("step", self.steps_done)
+        # Ranks share the streams of the data; dropout should differ between them.
+        (seeds.child("rank", rank()) if rank() else seeds).seed_everything()
+        self.policy.eval()
+        try:
+            with self.signals.droppable(), torch.no_grad():
+                return self.algorithm.collect(self.tasks, seeds)
+        except Dropped:
+            self.tasks.load_state_dict(before[0])
+            self.algorithm.load_state_dict(before[1])
+            raise
 
     # ------------------------------------------------------------------ updates
 
@@ -133,13 +158,14 @@ class Learner(LightningModule):
     def update_all(self, updates: Sequence[Trainable]) -> dict[str, float]:
         """The optimizer steps of one step; their metrics, averaged over those that were made."""
         self.policy.train()
-        made = []
+        made, skipped = [], self.nonfinite.skipped
         for index in range(all_max(len(updates))):
             metrics = self.update(updates[index] if index < len(updates) else None)
             if metrics is not None:
                 made.append(metrics)
         of_each = {name: [one[name] for one in made if name in one] for metrics in made for name in metrics}
-        return {name: math.fsum(values) / len(values) for name, values in of_each.items()}
+        counted = {"train/nonfinite": self.nonfinite.skipped - skipped} if self.nonfinite.on == "skip" else {}
+        return {**{name: _mean(values) for name, values in of_each.items()}, **counted}
 
     def update(self, data: Trainable | None) -> dict[str, float] | None:
         """One optimizer step on ``data``, whose gradient depends on neither the micro-batch nor the number of ranks.
@@ -148,7 +174,7 @@ class Learner(LightningModule):
             Metrics, summed over the parts of the data and over the ranks; None, and no step, if no rank has data.
 
         Raises:
-            Stop: before the optimizer's step, if the loss or the gradient's norm is not finite.
+            Stop: before the optimizer's step, if the loss or the gradient's norm is not finite and may not be skipped.
         """
         parts = list(data.split(self.micro_batch)) if data is not None else []
         passes = all_max(len(parts))
@@ -159,15 +185,22 @@ class Learner(LightningModule):
         sums: dict[str, Tensor | float] = defaultdict(float)
         for index in range(passes):
             with self._own_gradient() if index < passes - 1 else nullcontext():
-                loss, metrics = self._pass(parts[index].to(self.device) if index < len(parts) else None)
-                self.manual_backward(loss * world_size())  # DDP averages over the ranks; the weights already have
+                with self.watch("forward"):
+                    loss, metrics = self._pass(parts[index].to(self.device) if index < len(parts) else None)
+                with self.watch("backward"):
+                    self.manual_backward(loss * world_size())  # DDP averages over the ranks; the weights already have
             for name, value in {"loss": loss, **metrics}.items():
                 sums[name] = sums[name] + value.detach().double()
         totals = sum_dicts({name: float(value) for name, value in sums.items()})
         loss_of_all = totals.pop("loss")
-        made = self._step(optimizer, loss_of_all)
-        self.updates_done += 1
-        return {"train/loss": loss_of_all, **self.algorithm.report(totals), **made}
+        with self.watch("optimizer"):
+            norm = self._clip(optimizer)
+            self.row = {"train/loss": loss_of_all, "train/grad_norm": norm}  # should these stop the run
+            seen = {"step": self.steps_done + 1, "seeds": self.step_seeds, "rollouts": self.rollouts}
+            if self.nonfinite.refuses(loss_of_all, norm, **seen):
+                return self.row
+            rate = self._step(optimizer)
+        return {**self.algorithm.report(totals), **self.row, "train/lr": rate}
 
     def _pass(self, part: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of a part. Without one, a loss of 0 that reaches every parameter, so that ranks stay in step."""
@@ -181,26 +214,20 @@ class Learner(LightningModule):
         block = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         return block()
 
-    def _step(self, optimizer: Any, loss: float) -> dict[str, float]:
+    def _clip(self, optimizer: Any) -> float:
+        """The norm of the whole gradient, which is then scaled down to the bound."""
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         bound = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        norm = float(nn.utils.clip_grad_norm_(trained, bound))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse(loss, norm)
+        return float(nn.utils.clip_grad_norm_(trained, bound))
+
+    def _step(self, optimizer: Any) -> float:
+        """The optimizer's step, at the step's own learning rate, which is returned."""
         factor = self.schedule.factor(self.steps_done, self.max_steps)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         optimizer.step()
-        return {"train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]}
-
-    def _refuse(self, loss: float, norm: float) -> None:
-        self.row = {"train/loss": loss, "train/grad_norm": norm}
-        ids = ", ".join(dict.fromkeys(rollout.task.id for rollout in self.rollouts))
-        raise Stop(
-            NON_FINITE,
-            f"step {self.steps_done + 1}: loss {loss}, gradient norm {norm}; the weights are left as they were. "
-            f"Tasks of the batch: {ids or 'not known'}. Lower optimizer.lr, or look at these tasks.",
-        )
+        self.updates_done += 1
+        return optimizer.param_groups[0]["lr"]
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -214,6 +241,8 @@ class Learner(LightningModule):
         checkpoint["progress"] = {
             "steps_done": self.steps_done,
             "updates_done": self.updates_done,
+            "skipped": self.nonfinite.skipped,
+            "owed": self.owed,
             "seconds": dict(self.seconds),
         }
         checkpoint["tasks"] = self.tasks.state_dict()
@@ -226,6 +255,7 @@ class Learner(LightningModule):
             raise RuntimeError(f"ckpt_path: made for another model: {min(missing | unknown)} is only in one of the two")
         progress = checkpoint["progress"]
         self.steps_done, self.updates_done = progress["steps_done"], progress["updates_done"]
+        self.nonfinite.skipped, self.owed = progress["skipped"], progress["owed"]
         self.seconds = dict(progress["seconds"])
         self.tasks.load_state_dict(checkpoint["tasks"])
         self.algorithm.load_state_dict(checkpoint["algorithm"])
@@ -233,3 +263,9 @@ class Learner(LightningModule):
     def _frozen(self) -> set[str]:
         named = self.named_parameters(remove_duplicate=False)
         return {name for name, parameter in named if not parameter.requires_grad}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean, of infinities too, whose exact sum Python refuses to take."""
+    exact = math.fsum if all(map(math.isfinite, values)) else sum
+    return exact(values) / len(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +34,7 @@ class ShowProgress(Callback):
         self.began = time.monotonic()
         self.first = 0
         self.shown: dict[str, float] = {}  # the newest value of each metric
+        self.logs: list[tuple[Any, Any]] = []  # those who log on the terminal: above the bar, as long as there is one
 
     def on_train_start(self, trainer: Lightning, pl_module: LightningModule) -> None:
         learner: Any = pl_module
@@ -46,7 +49,11 @@ class ShowProgress(Callback):
                 *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console
             )
             self.task = self.bar.add_task("", total=learner.max_steps, completed=learner.steps_done, metrics="")
+            streams = {sys.stdout, sys.stderr}
             self.bar.start()
+            self.logs = [(one, one.stream) for one in _handlers() if one.stream in streams]
+            for handler, _ in self.logs:
+                handler.setStream(sys.stdout)  # rich's, by now
 
     def on_train_batch_end(self, trainer: Lightning, pl_module: LightningModule, *_: Any) -> None:
         learner: Any = pl_module
@@ -58,7 +65,7 @@ class ShowProgress(Callback):
         if self.bar is not None:
             self.bar.update(self.task, completed=step, metrics=_line(self.shown, SHOWN))
         elif step % -(-learner.max_steps // PLAIN_LINES) == 0 or step == learner.max_steps:
-            left = (time.monotonic() - self.began) / (step - self.first) * (learner.max_steps - step)
+            left = (time.monotonic() - self.began) / max(1, step - self.first) * (learner.max_steps - step)
             self._print(f"step {step}/{learner.max_steps}  {_line(self.shown, SHOWN)}  {_clock(left)} left")
 
     def on_train_end(self, trainer: Lightning, pl_module: LightningModule) -> None:
@@ -71,6 +78,8 @@ class ShowProgress(Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+            for handler, stream in self.logs:
+                handler.setStream(stream)
 
     def _tell_heldout(self, learner: Any) -> None:
         line = _line(learner.row, HELDOUT)
@@ -79,6 +88,10 @@ class ShowProgress(Callback):
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _handlers() -> list[Any]:
+    return [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
 
 
 def _line(metrics: Mapping[str, float], names: Mapping[str, tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from llmft.trainer.run import RunFolder
@@ -31,6 +32,9 @@ def print_report(console: Console, run: RunFolder, seconds: Mapping[str, float])
     phases["other"] = phases.pop("step", 0.0) - sum(phases.get(name, 0.0) for name in INSIDE_A_STEP)
     spent = "  ".join(f"{name} {value:.1f}" for name, value in phases.items() if value >= 0.05)
     _say(console, "seconds", spent)
+    for note in run.health:
+        again = f" and {note['steps'] - 1} more" if note["steps"] > 1 else ""
+        _say(console, "health", f"step {note['step']}{again}: {escape(note['text'])}")
     _say(console, "folder", str(run.path))
     _say(console, "repeat", f"python train.py --config-dir {_shown(run.path)} --config-name config")
     _say(console, "continue", f"python train.py ckpt_path={_shown(run.path)} trainer.max_steps=MORE")

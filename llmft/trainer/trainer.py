@@ -18,6 +18,7 @@ from llmft.protocols import Algorithm, Rollouts, Sampler, Tasks, Tokens
 from llmft.seeds import Seeds
 from llmft.trainer import durable
 from llmft.trainer.evaluation import Evaluation
+from llmft.trainer.nonfinite import NonFinite, OnNonFinite
 from llmft.trainer.run import RunFolder
 
 
@@ -33,6 +34,8 @@ class Trainer:
         max_steps: steps of the run; a step is one batch of tasks, whether or not it gave signal.
         micro_batch: rows of one forward and backward pass.
         max_grad_norm: longer gradients are scaled down to it; None leaves them.
+        on_nonfinite: ``stop`` before an update whose loss or gradient is not finite; ``skip`` it.
+        max_nonfinite: updates that may be skipped in the whole run.
         log_every: steps between two rows of ``metrics.csv``; evaluated steps always have one.
         samples_every: steps between two entries of ``samples.jsonl``.
         samples_per_step: rollouts of an entry.
@@ -51,6 +54,8 @@ class Trainer:
         max_steps: Annotated[int, Ge(1)],
         micro_batch: Annotated[int, Ge(1)],
         max_grad_norm: Annotated[float, Gt(0)] | None,
+        on_nonfinite: OnNonFinite,
+        max_nonfinite: Annotated[int, Ge(1)],
         log_every: Annotated[int, Ge(1)],
         samples_every: Annotated[int, Ge(1)],
         samples_per_step: Annotated[int, Ge(1)],
@@ -75,9 +80,9 @@ class Trainer:
         self.update: dict[str, Any] = {
             "max_steps": max_steps, "micro_batch": micro_batch, "max_grad_norm": max_grad_norm
         }  # fmt: skip
-        self.record: dict[str, Any] = {
-            "log_every": log_every, "samples_every": samples_every, "samples_per_step": samples_per_step
-        }  # fmt: skip
+        self.nonfinite = NonFinite(on=on_nonfinite, most=max_nonfinite)
+        self.log_every = log_every
+        self.samples: dict[str, Any] = {"samples_every": samples_every, "samples_per_step": samples_per_step}
         self.checkpoints: dict[str, Any] = {"every": checkpoint_every, "keep": keep_checkpoints}
         self.policy, self.tokens, self.tasks, self.algorithm = policy, tokens, tasks, algorithm
         self.rollouts, self.evaluation, self.sampler = rollouts, evaluation, sampler
@@ -93,6 +98,7 @@ class Trainer:
         from rich.console import Console
 
         from llmft.trainer.learner import Learner
+        from llmft.trainer.signals import Signals, endings
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -104,10 +110,12 @@ class Trainer:
             schedule=self.schedule,
             sampler=self.sampler,
             seeds=self.seeds,
+            nonfinite=self.nonfinite,
+            signals=Signals(),
             **self.update,
         )
         console = Console()
-        with _quiet():
+        with _quiet(), endings(self.run.path, learner):
             lightning = self._lightning(learner, console)
             learner.train()
             resume = self.run.resume_from
@@ -119,21 +127,23 @@ class Trainer:
         from lightning.pytorch import Trainer as Lightning
         from lightning.pytorch.strategies import DDPStrategy
 
-        from llmft.trainer.callbacks import Evaluate, Heed, Record, Save
+        from llmft.trainer.callbacks import Evaluate, Listen, Record, Sample, Save
         from llmft.trainer.checkpoint import FolderCheckpointIO
         from llmft.trainer.progress import ShowProgress
 
-        save = Save(self.run, **self.checkpoints)
-        ours = [Record(self.run, **self.record), ShowProgress(console), save, Heed(save)]
+        ours: list[Any] = [Listen(learner.signals), Sample(self.run, **self.samples)]
         if self.evaluation is not None and self.rollouts is not None:
-            ours.insert(0, Evaluate(self.evaluation, self.rollouts))
+            ours.append(Evaluate(self.evaluation, self.rollouts))
+        ours += [Record(self.run, log_every=self.log_every), ShowProgress(console)]
+        # A user's callbacks see a step that is written, and a checkpoint has what they keep of it.
+        ours += [*self._opened_callbacks(), Save(self.run, **self.checkpoints)]
         backend = "nccl" if self._on_cuda() else "gloo"
         return Lightning(
             **self.hardware,
             strategy=DDPStrategy(process_group_backend=backend) if world_size() > 1 else "auto",
-            plugins=[FolderCheckpointIO(), LightningEnvironment()],
+            plugins=[FolderCheckpointIO(self.run.identity), LightningEnvironment()],
             max_epochs=1,
-            callbacks=[*ours, *self.callbacks.values()],
+            callbacks=ours,
             logger=self._opened_loggers(),
             # The run folder has its own of each of these.
             enable_checkpointing=False,
@@ -145,11 +155,15 @@ class Trainer:
             default_root_dir=str(self.run.path),
         )
 
+    def _opened_callbacks(self) -> list[Any]:
+        """The callbacks of the config; those that are ours are told the run."""
+        return [one.open(self.run) if hasattr(one, "open") else one for one in self.callbacks.values()]
+
     def _opened_loggers(self) -> list[Any]:
         """The loggers, each told the config."""
         from omegaconf import OmegaConf
 
-        opened = [logger.open(self.run.path) for logger in self.loggers.values()]
+        opened = [logger.open(self.run) for logger in self.loggers.values()]
         for logger in opened:
             # Unresolved: what is still an interpolation came from the environment, and may be a secret.
             logger.log_hyperparams(OmegaConf.to_container(OmegaConf.load(self.run.config_path)))
@@ -165,7 +179,7 @@ class Trainer:
         from llmft.trainer.curves import draw
         from llmft.trainer.report import print_report
 
-        with durable.new_folder(self.run.path / "final", sealed=False) as folder, _no_bars():
+        with durable.new_folder(self.run.path / "final", seal=None) as folder, _no_bars():
             for owner in (self.policy, self.tokens):
                 if save := getattr(owner, "save", None):
                     save(folder)

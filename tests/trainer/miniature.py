@@ -42,6 +42,16 @@ class Graded:
         return []
 
 
+class Rare:
+    """A reward that some groups do not differ in: does the text begin with a small letter?"""
+
+    def score(self, rollouts):
+        return [Score(float(one.text[:1].islower()), {}, correct=one.text[:1].islower()) for one in rollouts]
+
+    def faults(self, tasks):
+        return []
+
+
 @dataclass
 class Features:
     """A batch that has no tokens."""
@@ -129,6 +139,8 @@ OPTIONS = {
     "max_steps": 4,
     "micro_batch": 4,
     "max_grad_norm": 1.0,
+    "on_nonfinite": "stop",
+    "max_nonfinite": 2,
     "log_every": 1,
     "samples_every": 1,
     "samples_per_step": 2,
@@ -138,10 +150,18 @@ OPTIONS = {
 MANIFEST = {"files": {"data": {}, "model": {}}}
 
 
+POLICY = {
+    "group_size": 3, "epochs": 1, "refills": 0, "ratio": "token", "clip_low": 0.2, "clip_high": 0.2, "clip_dual": None,
+    "advantage": "group_std", "overlong_buffer": 0.0, "mask_truncated": False, "kl_coef": 0.01, "kl_in": "loss",
+    "kl_estimator": "k3", "entropy_coef": 0.0, "entropy_target": None, "entropy_lr": None, "reference_rows": 8,
+}  # fmt: skip
+STEERED = {"refills": 2, "kl_in": "reward", "entropy_coef": 0.01, "entropy_target": 1.0, "entropy_lr": 0.1}
+
+
 def make_session(
     kind, path, source, tokens, *, resume=False, callbacks=None, algorithm=None, evaluate=2, reward=None, **options
 ) -> Session:
-    """A run of `Line`, ``sft`` or ``grpo``, ready to `fit`."""
+    """A run of `Line`, ``sft``, ``grpo`` or ``steered``, which is GRPO with all that has a state, ready to `fit`."""
     path.mkdir(exist_ok=True)
     settings = OPTIONS | options
     run = RunFolder(path, objective="heldout/accuracy" if kind != "line" else "train/loss", tokens=tokens)
@@ -174,7 +194,7 @@ def _line_parts(algorithm):
 
 
 def _language_parts(kind, source, tokens, evaluate, reward):
-    reward = reward or Graded()
+    reward = reward or (Rare() if kind == "steered" else Graded())
     from llmft.algorithm.policy import PolicyOptimization
     from llmft.algorithm.sft import SFT
     from llmft.sampler.native import Native
@@ -184,13 +204,11 @@ def _language_parts(kind, source, tokens, evaluate, reward):
     rollouts = Single(temperature=1.0, max_new_tokens=6, top_p=1.0, top_k=0, stop=[], sampler=sampler, tokens=tokens)
     shared = {"tasks_per_step": 4, "mini_batches": 2, "average": "token", "length": None}
     if kind == "sft":
-        algorithm = SFT(which="first", max_length=64, tokens=tokens, **shared)
+        algorithm = SFT(which="first", max_length=64, packing=None, tokens=tokens, **shared)
     else:
-        algorithm = PolicyOptimization(
-            **shared, group_size=3, epochs=1, clip_low=0.2, clip_high=0.2, clip_dual=None, normalize=True,
-            kl_coef=0.01, entropy_coef=0.0, reference_rows=8,
-            policy=policy, rollouts=rollouts, reward=reward, guidance=Unguided(),
-        )  # fmt: skip
+        options = {**POLICY, **(STEERED if kind == "steered" else {})}
+        live = {"policy": policy, "rollouts": rollouts, "reward": reward, "guidance": Unguided()}
+        algorithm = PolicyOptimization(**shared, **options, **live)
     evaluation = Evaluation(
         every=evaluate, tasks=5, sample=True, samples=2, temperature=1.0, k=[1, 2], perplexity=True, rows=4,
         heldout=TASKS, tokens=tokens, reward=reward, context=256,
@@ -207,7 +225,7 @@ def _timeless(row):
 def outcome(folder: Path) -> dict:
     """Everything that two runs must agree on to the bit."""
     newest = shelf.listed(folder / "checkpoints")[0]
-    loaded = FolderCheckpointIO().load_checkpoint(newest)
+    loaded = FolderCheckpointIO("run").load_checkpoint(newest)
     loaded["progress"].pop("seconds")
     samples = folder / "samples.jsonl"
     return {

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 from miniature import TASKS, Graded, Line, make_session
 
 from llmft.config import Stop
@@ -60,14 +62,48 @@ def both(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {kind: train(kind, folder / kind) for kind in ("line", "grpo")}
 
 
+class Overflows(Line):
+    """On the second process one step's data is too large to square."""
+
+    def collect(self, tasks, seeds):
+        step = super().collect(tasks, seeds)
+        if rank() == 1 and self.step == 2:
+            for update in step.updates:
+                update.y.mul_(1e200)
+        return step
+
+
+class SignalOnTheSecond(Callback):
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if rank() == 1 and pl_module.steps_done == 1 and pl_module.signals.code == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def faulty(folder: Path) -> dict[str, Any]:
+    """What happens to both where something happens to the second."""
+    two = {"devices": 2, "strategy": "ddp"}
+    overflowed = make_session("line", folder / "skip", None, None, algorithm=Overflows(), on_nonfinite="skip", **two)
+    overflowed.fit()
+    make_session("line", folder / "whole", None, None, **two).fit()
+    callbacks = {"signal": SignalOnTheSecond()}
+    try:
+        make_session("line", folder / "cut", None, None, callbacks=callbacks, checkpoint_every=4, **two).fit()
+    except Stop as stop:
+        told = str(stop)
+    kept = gather([[path.name for path in shelf.listed(folder / "cut" / "checkpoints")]])
+    make_session("line", folder / "cut", None, None, resume=True, checkpoint_every=4, **two).fit()
+    policy = overflowed.trainer.policy.state_dict()
+    return {"skipped": gather([{name: tensor.tolist() for name, tensor in policy.items()}]), "told": told, "kept": kept}
+
+
 def fail(how: str) -> int:
     """The second of two processes fails while the first waits for it."""
     if rank() == 1 and how == "raise":
         raise ValueError("the second has no disk")
     if rank() == 1 and how == "stop":
         raise Stop(3, "not finite on the second")
-    if rank() == 1 and how == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if rank() == 1 and how in ("SIGKILL", "SIGTERM"):  # the second before anyone handles it
+        os.kill(os.getpid(), signal.Signals[how])
     return sum(gather([1]))
 
 

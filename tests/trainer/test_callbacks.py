@@ -56,8 +56,8 @@ def test_a_logger_gets_the_rows_and_the_config(session, tmp_path):
     from lightning.pytorch.loggers import CSVLogger
 
     class Opener:
-        def open(self, folder):
-            return CSVLogger(folder, name="csv", version="")
+        def open(self, run):
+            return CSVLogger(run.path, name="csv", version="")
 
     one = session("sft", max_steps=2)
     one.trainer.loggers = {"csv": Opener()}

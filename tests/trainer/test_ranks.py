@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ import ranks_job
 import torch
 
 from llmft.config import Stop
+from llmft.trainer.metrics import read
 from llmft.trainer.ranks import on_ranks
 
 
@@ -34,12 +36,27 @@ def test_two_processes_one_of_them_without_signal_end_as_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "expected", "told"),
-    [("raise", RuntimeError, "the second has no disk"), ("stop", Stop, "not finite on the second"), ("die", RuntimeError, "exit code -9")],
+    [("raise", RuntimeError, "the second has no disk"), ("stop", Stop, "not finite on the second"), ("SIGKILL", RuntimeError, "exit code -9"), ("SIGTERM", Stop, "no run had begun")],
 )  # fmt: skip
 @pytest.mark.slow
 def test_what_fails_in_one_fails_the_run(how, expected, told):
     with pytest.raises(expected, match=told):
         on_ranks(2, "gloo", ranks_job.fail, how)
+
+
+@pytest.mark.slow
+def test_what_happens_to_one_is_answered_by_both(tmp_path, outcome, record_property):
+    """Data of one that is not finite: both skip. A signal to one: both end after the step, with its checkpoint."""
+    told = on_ranks(2, "gloo", ranks_job.faulty, tmp_path)
+    rows = read(tmp_path / "skip" / "metrics.csv")
+    assert [row["train/nonfinite"] for row in rows] == [0, 2, 0, 0]
+    assert [math.isfinite(row["train/loss"]) for row in rows] == [True, False, True, True]
+    assert told["skipped"][0] == told["skipped"][1]
+    assert told["told"].startswith("interrupted after step 2 of 4")
+    assert told["kept"][0] == ["step_000002"]
+    assert outcome(tmp_path / "cut")["state"] == outcome(tmp_path / "whole")["state"]
+    record_property("7", "infinity in one of two processes: both skip")
+    record_property("8", "a signal to one of two processes: both end after the step, continued to the bit")
 
 
 @pytest.mark.slow
