@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from double import in_float64
 from lightning.pytorch import Callback
 from miniature import TASKS, Graded, Line, make_session
 
@@ -50,9 +51,9 @@ def train(kind: str, folder: Path) -> dict[str, torch.Tensor]:
     strategy = {"devices": world_size(), "strategy": "ddp"} if world_size() > 1 else {}
     options = {"algorithm": EvenLine()} if kind == "line" else {"reward": EvenGraded()}
     session = make_session(kind, folder, source, source.tokens(), micro_batch=2, **options, **strategy)
-    session.trainer.policy.double()
+    in_float64(session.trainer.policy)
     if kind == "grpo":
-        session.trainer.algorithm.kl_coef = 0.0  # which would train every row, with signal or without
+        session.trainer.algorithm.kl_in_loss = 0.0  # which would train every row, with signal or without
     session.fit()
     newest = gather([shelf.listed(folder / "checkpoints")[0]])[0]
     return weights.load(newest / "weights.safetensors")
