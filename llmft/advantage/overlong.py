@@ -16,4 +16,4 @@ def overlong_penalty(tokens: int, *, longest: int, buffer: float) -> float:
     """
     if buffer <= 0:
         return 0.0
-    return -min(max((tokens - (longest - buffer)) / buffer, 0.0), 1.0)
+    return max(min((longest - buffer - tokens) / buffer, 0.0), -1.0)

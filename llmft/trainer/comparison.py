@@ -69,9 +69,11 @@ def draw(runs: Mapping[str, Sequence[Sequence[Point]]], path: Path, metric: str)
             low = [mean - half for mean, half in zip(means, halves, strict=True)]
             high = [mean + half for mean, half in zip(means, halves, strict=True)]
             axis.fill_between(across, low, high, color=colour, alpha=0.13, linewidth=0)
-    values = [point.value for ones in runs.values() for one in ones for point in one]
+    every = [point for ones in runs.values() for one in ones for point in one]
     for axis, name in zip(axes, ("step", "generated tokens"), strict=False):
-        _dress(axis, name, metric, share=min(values) >= 0 and max(values) <= 1)
+        _dress(axis, name, metric, share=all(0 <= point.value <= 1 for point in every))
+    if by_tokens:  # one method may generate ten times what another does
+        axes[1].set_xscale("symlog", linthresh=min(point.tokens for point in every if point.tokens))
     temporary = path.with_name(f".tmp-{path.name}")
     figure.savefig(temporary, dpi=130, format="png")
     durable.flush(temporary)

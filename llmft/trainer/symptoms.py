@@ -139,8 +139,8 @@ def cut_responses(seen: Seen, at: Health, weights: Mapping[str, float]) -> str |
 
 
 def constant_part(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
-    """A part of the reward that tells nothing apart."""
-    counted = {name: range_ for name, range_ in seen.parts.items() if weights.get(name, 1.0) != 0}
+    """A part of the reward that tells nothing apart. What an algorithm adds, such as a penalty, may well never vary."""
+    counted = {name: range_ for name, range_ in seen.parts.items() if not weights or weights.get(name, 0.0) != 0}
     stuck = {name: low for name, (low, high, count) in counted.items() if low == high and count >= at.constant_part}
     if not stuck or len(counted) == 1:  # one part alone is the whole reward, and `equal_rewards` says more of it
         return None

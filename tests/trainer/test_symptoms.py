@@ -117,7 +117,10 @@ def test_parts_that_never_vary():
     assert found["constant_part"][0] == 10
     assert "brief always 0.5" in found["constant_part"][1]
     assert "correct" not in found["constant_part"][1]
-    assert shown([{}] * 12, rollouts, {"brief": 0.0}) == {}  # only logged
+    both = {"correct": 1.0, "brief": 1.0}
+    assert shown([{}] * 12, rollouts, both).keys() == {"constant_part"}
+    assert shown([{}] * 12, rollouts, both | {"brief": 0.0}) == {}  # only logged
+    assert shown([{}] * 12, rollouts, {"correct": 1.0}) == {}  # a penalty of the algorithm's, no part of the reward
     assert shown([{}] * 12, responses(good, *[bad] * 49, bad | {"brief": 0.6})) == {}
     assert shown([{}] * 12, responses(*[{"correct": 0.0}] * 50)) == {}  # the whole reward: no group has signal
 
