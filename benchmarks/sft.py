@@ -45,8 +45,8 @@ BASE = str(ROOT / "bases" / "lab_addition_seed1")
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k"
 FIVE_MILLION = {"hidden_size": 256, "layers": 6, "heads": 8, "ffn_size": 768, "context": 512}
 CASES: dict[str, dict[str, Any]] = {  # rows per optimizer step, and what the config is told; the packed rows fill a pass
-    "lab": {"rows": 64, "packing": 4096, "model": {}, "dataset": ["dataset=lab_addition", "dataset.tier=mixed"]},
-    "5M": {"rows": 64, "packing": 4096, "model": FIVE_MILLION, "dataset": ["dataset=lab_addition", "dataset.tier=mixed"]},
+    "lab": {"rows": 64, "packing": 1024, "model": {}, "dataset": ["dataset=lab_addition", "dataset.tier=mixed"]},
+    "5M": {"rows": 64, "packing": 512, "model": FIVE_MILLION, "dataset": ["dataset=lab_addition", "dataset.tier=mixed"]},
     "gsm8k": {"rows": 16, "packing": 4096, "model": {"context": 1024},
               "dataset": ["dataset=gsm8k", f"dataset.path={GSM8K}", "dataset.system=null"]},
 }  # fmt: skip

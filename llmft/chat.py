@@ -33,6 +33,7 @@ class Chat:
         if faults := tokenizer_faults(tokenizer):
             raise ValueError("; ".join(faults))
         self.tokenizer = tokenizer
+        self._rust = _rust_tokenizer(tokenizer)
         self.eos_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_id)  # type: ignore[arg-type]
 
@@ -44,21 +45,43 @@ class Chat:
             add_generation_prompt=True,
             tokenize=False,
         )
-        # The template has written the special tokens; adding them again would double the start token.
-        return tuple(self.tokenizer(laid_out, add_special_tokens=False).input_ids)
+        return self._ids(laid_out)
 
     def response(self, text: str, *, end: bool = True) -> tuple[int, ...]:
         """The ids of a response that somebody else wrote, with the end token unless ``end`` is false."""
-        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        ids = self._ids(text)
         return (*ids, self.eos_id) if end else ids
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of ids, without special tokens and without tidying of spaces."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def _ids(self, text: str) -> tuple[int, ...]:
+        """The ids of a text. The template has written the special tokens; adding more would double the start token."""
+        rust = self._rust
+        # What transformers' call does before and after it takes four times as long as the work itself.
+        if (
+            rust is not None
+            and rust.truncation is None
+            and rust.padding is None
+            and rust.encode_special_tokens == self.tokenizer.split_special_tokens
+        ):
+            return tuple(rust.encode(text, add_special_tokens=False).ids)
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer so that ``AutoTokenizer.from_pretrained`` reads it."""
         self.tokenizer.save_pretrained(folder)
+
+
+def _rust_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The tokenizer of `tokenizers` that does all of the work of ``tokenizer``; None if there is more to it."""
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    kind = type(tokenizer)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast) or kind.__call__ is not PreTrainedTokenizerBase.__call__:
+        return None
+    return tokenizer.backend_tokenizer if kind._encode_plus is PreTrainedTokenizerFast._encode_plus else None
 
 
 def as_response(tokens: Tokens, task: Task, prompt_ids: tuple[int, ...], trace: Trace, *, limit: int) -> Rollout:

@@ -74,6 +74,7 @@ def draw(runs: Mapping[str, Sequence[Sequence[Point]]], path: Path, metric: str)
         _dress(axis, name, metric, share=all(0 <= point.value <= 1 for point in every))
     if by_tokens:  # one method may generate ten times what another does
         axes[1].set_xscale("symlog", linthresh=min(point.tokens for point in every if point.tokens))
+        axes[1].set_xlim(left=0)
     temporary = path.with_name(f".tmp-{path.name}")
     figure.savefig(temporary, dpi=130, format="png")
     durable.flush(temporary)
