@@ -22,6 +22,9 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/rollout.py
+	$(BIN)/python benchmarks/grpo_step.py --time-to-accuracy
+	$(BIN)/python benchmarks/sft.py
+	$(BIN)/python benchmarks/faults.py
 
 install: .venv/.installed
 
