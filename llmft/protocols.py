@@ -37,7 +37,7 @@ Entropy = Literal["none", "value", "gradient"]  # not computed, for a metric, fo
 
 
 class TokenScores(NamedTuple):
-    logp: Tensor  # [B, T] of each token under the policy; column 0 is 0
+    logp: Tensor  # [B, T] of each token under the policy; 0 where no component of the loss has a weight
     entropy: Tensor | None  # [B, T] of the distribution that the token was drawn from, nats
 
 
@@ -48,7 +48,7 @@ class Policy(Protocol):
     def device(self) -> torch.device: ...
 
     def logp(self, batch: Batch, *, temperature: float) -> Tensor:
-        """[B, T] log-probability of ``batch.tokens`` at ``temperature``, with gradient; column 0 and padding are 0."""
+        """[B, T] log-probability of ``batch.tokens`` at ``temperature``, with gradient; 0 for tokens without a weight."""
         ...
 
     def scores(self, batch: Batch, *, temperature: float, entropy: Entropy) -> TokenScores:
@@ -124,9 +124,12 @@ class Plan(NamedTuple):
 class Guidance(Protocol):
     """Off-policy rows beside the policy's own."""
 
-    def plan(self, tasks: Sequence[Drawn], group_size: int, seeds: Seeds) -> list[Plan]: ...
+    def plan(self, tasks: Sequence[Drawn], group_size: int, seeds: Seeds) -> list[Plan]:
+        """How the groups of these tasks are filled; asked again in a step whose groups without signal are refilled."""
+        ...
+
     def observe(self, groups: Sequence[Sequence[Rollout]]) -> None:
-        """See the scored groups of a step, of all ranks, before they are trained on."""
+        """See the scored groups of a step, of all ranks, once, before they are trained on."""
         ...
 
     def state_dict(self) -> State: ...
