@@ -124,7 +124,8 @@ def test_two_processes_by_the_command_line(tmp_path, tiny_folder):
     assert ended.returncode == 0, ended.stderr
     last = [timeless(folder)[-1] for folder in (one, two)]
     for name in ("train/loss", "train/kl", "train/grad_norm", "heldout/length_mean"):
-        assert last[0][name] == pytest.approx(last[1][name], rel=1e-9)
+        # Not closer: the norms of transformers compute in float32, and ranks share other beginnings than one process.
+        assert last[0][name] == pytest.approx(last[1][name], rel=1e-6, abs=1e-9)
     assert summary(two)["status"] == "completed"
 
 

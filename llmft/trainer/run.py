@@ -170,7 +170,7 @@ class RunFolder:
         summary = {
             "status": status,
             "objective": {"name": self.objective, "value": self.metrics.last(self.objective)},
-            "step": int(self.metrics.last("step") or 0),
+            "step": self.step(),
             "metrics": {name: self.metrics.last(name) for name in names},
             "before": before,
             "after": after,
@@ -178,6 +178,11 @@ class RunFolder:
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         durable.write_json(self.path / SUMMARY, {**summary, **facts})
+
+    def step(self) -> int:
+        """The step that the run has come to: of the last row, or of a checkpoint whose row is yet to be written."""
+        saved = [shelf.step_of(path) for path in shelf.listed(self.checkpoints)[:1]]
+        return max(int(self.metrics.last("step") or 0), *saved, 0)
 
     def heldout(self) -> tuple[dict[str, float], dict[str, float]]:
         """The held-out metrics of the first evaluation and of the last."""

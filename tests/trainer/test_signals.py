@@ -127,6 +127,7 @@ def test_in_every_phase(case, session, sent, whole, outcome, tmp_path, monkeypat
     assert went_on == ([] if dropped else [name])
     kept = [shelf.step_of(path) for path in shelf.listed(folder / "checkpoints")]
     assert kept[:1] == ([done] if done else [])
+    assert json.loads((folder / "summary.json").read_text())["step"] == done  # also where its row is yet to be written
     session("grpo", folder, resume=True, **options).fit()
     ends = [outcome(folder), whole("grpo", **options)]
     for part in ("state", "rows", "samples"):
