@@ -15,11 +15,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmft.trainer import durable
-from llmft.trainer.curves import GRID, INK
+from llmft.trainer.curves import GRID, INK, write
 from llmft.trainer.metrics import read
 from llmft.trainer.run import METRICS
-from llmft.trainer.sweep import interval
+from llmft.trainer.sweep import interval, settings_of
 
 COLOURS = ("#20364b", "#c8512c", "#3f8f6b", "#8a5fb0", "#c19a2b", "#4a8fc2")
 TOKENS = "speed/generated_tokens"
@@ -41,14 +40,17 @@ def points(rows: Sequence[Mapping[str, float]], metric: str) -> list[Point]:
 
 def gathered(folder: Path, metric: str) -> dict[str, list[list[Point]]]:
     """The evaluations of every run below ``folder``, by what sets its setting apart from the others'."""
-    runs: dict[tuple[str, ...], list[list[Point]]] = {}
+    runs: dict[frozenset[str], list[list[Point]]] = {}
+    typed: dict[frozenset[str], tuple[str, ...]] = {}  # in the order of the first
     for manifest in sorted(folder.rglob("manifest.json")):
         if found := points(read(manifest.parent / METRICS), metric):
             overrides = json.loads(manifest.read_text(encoding="utf-8"))["overrides"]
-            setting = tuple(one for one in overrides if not one.startswith(("seed=", "hydra.")))
-            runs.setdefault(setting, []).append(found)
-    shared = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
-    return {" ".join(one for one in setting if one not in shared) or "default": ones for setting, ones in runs.items()}
+            setting = settings_of(overrides)
+            typed.setdefault(frozenset(setting), setting)
+            runs.setdefault(frozenset(setting), []).append(found)
+    shared = frozenset.intersection(*runs) if len(runs) > 1 else frozenset()
+    labels = {key: " ".join(one for one in setting if one not in shared) for key, setting in typed.items()}
+    return {labels[key] or "default": ones for key, ones in runs.items()}
 
 
 def draw(runs: Mapping[str, Sequence[Sequence[Point]]], path: Path, metric: str) -> None:
@@ -75,10 +77,7 @@ def draw(runs: Mapping[str, Sequence[Sequence[Point]]], path: Path, metric: str)
     if by_tokens:  # one method may generate ten times what another does
         axes[1].set_xscale("symlog", linthresh=min(point.tokens for point in every if point.tokens))
         axes[1].set_xlim(left=0)
-    temporary = path.with_name(f".tmp-{path.name}")
-    figure.savefig(temporary, dpi=130, format="png")
-    durable.flush(temporary)
-    temporary.replace(path)
+    write(figure, path)
 
 
 def _mean_curve(ones: Sequence[Sequence[Point]]) -> tuple[list[float], list[float], list[float], list[float]]:

@@ -49,6 +49,11 @@ def draw(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
         _panel(axis, panel, rows)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
+    write(figure, path)
+
+
+def write(figure: Any, path: Path) -> None:
+    """Have the figure at ``path`` as a PNG, whole or not at all."""
     temporary = path.with_name(f".tmp-{path.name}")
     figure.savefig(temporary, dpi=130, format="png")
     durable.flush(temporary)

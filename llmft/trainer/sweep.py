@@ -60,7 +60,7 @@ def _row(folder: Path, job: Job | None) -> Row:
 
     told, summary = read(folder / MANIFEST), read(folder / SUMMARY)
     overrides = job.overrides if job else told["overrides"]
-    settings = tuple(one for one in overrides if not one.startswith(("seed=", "hydra.", "hydra/", "sweep.")))
+    settings = settings_of(overrides)
     seed = job.cfg.seed if job else told["seed"]
     if not told:
         return Row(folder, settings, seed, "not started")
@@ -79,6 +79,11 @@ def _row(folder: Path, job: Job | None) -> Row:
         summary.get("error", ""),
         other_code="code" in told and told["code"] != code(ROOT),
     )
+
+
+def settings_of(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Of what was typed for a run, that which is not its seed and does not say how its sweep goes."""
+    return tuple(one for one in overrides if not one.startswith(("seed=", "hydra.", "hydra/", "sweep.")))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
