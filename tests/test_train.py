@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from lives import train_module
 from omegaconf import OmegaConf
 from small_runs import KINDS, SMALL, summary, timeless, weights
 
-from llmft.config import ROOT, ConfigError, Stop, check, compose, settings, snapshot
+from llmft.config import ConfigError, Stop, check, compose, settings, snapshot
 from llmft.trainer import shelf
 from llmft.trainer.metrics import read
 from llmft.trainer.start import Start
@@ -19,12 +19,7 @@ from llmft.trainer.start import Start
 @pytest.fixture(scope="session")
 def train():
     """`train.py` as a module."""
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return train_module()
 
 
 @pytest.fixture

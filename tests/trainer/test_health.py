@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from lightning.pytorch import Callback
+from cutting import Cut, CutAfter
 
 from llmft.config import build, compose
 from llmft.config.checks import find_faults
@@ -26,19 +26,6 @@ class Wrong:
 
     def faults(self, tasks):
         return []
-
-
-class Cut(BaseException):
-    """The power fails."""
-
-
-class CutAfter(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        if pl_module.steps_done == self.step:
-            raise Cut
 
 
 def health(folder):

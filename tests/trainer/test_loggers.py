@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback
+from cutting import Cut, CutAfter
 
 from llmft.config import build, compose
 from llmft.trainer import loggers
@@ -27,19 +27,6 @@ def _at_home(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_ERROR_REPORTING", "WANDB_API_KEY", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
-
-
-class Cut(BaseException):
-    """The power fails."""
-
-
-class CutAfter(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        if pl_module.steps_done == self.step:
-            raise Cut
 
 
 def table(folder):

@@ -6,23 +6,11 @@ import json
 import logging
 
 import pytest
+from cutting import Cut, CutAfter
 from lightning.pytorch import Callback
 
 from llmft.config import Stop
 from llmft.trainer import durable, shelf
-
-
-class Cut(BaseException):
-    """The power fails."""
-
-
-class CutAfterStep(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, *_):
-        if pl_module.steps_done == self.step:
-            raise Cut
 
 
 class CutBetweenUpdates(Callback):
@@ -58,14 +46,14 @@ def cut_and_continue(session, kind, callback, folder, **options):
 
 
 @pytest.mark.parametrize("kind", ["line", "sft", "grpo"])
-@pytest.mark.parametrize("make", [CutAfterStep, CutBetweenUpdates])
+@pytest.mark.parametrize("make", [CutAfter, CutBetweenUpdates])
 def test_cut_at_every_step(kind, make, session, whole, outcome, tmp_path, record_property):
     expected = whole(kind)
-    for step in range(make is CutAfterStep, 4):
+    for step in range(make is CutAfter, 4):
         folder = tmp_path / f"{step}"
         cut_and_continue(session, kind, make(step), folder)
         assert outcome(folder) == expected, f"cut at step {step}"
-    record_property("2", f"{kind} {'after' if make is CutAfterStep else 'in'} each step: equal to the bit")
+    record_property("2", f"{kind} {'after' if make is CutAfter else 'in'} each step: equal to the bit")
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
@@ -74,7 +62,7 @@ def test_cut_where_the_checkpoint_is_older(kind, session, whole, outcome, tmp_pa
     expected = whole(kind, checkpoint_every=3, evaluate=4)
     for step in (1, 2, 3):
         folder = tmp_path / f"{step}"
-        cut_and_continue(session, kind, CutAfterStep(step), folder, checkpoint_every=3, evaluate=4)
+        cut_and_continue(session, kind, CutAfter(step), folder, checkpoint_every=3, evaluate=4)
         assert outcome(folder) == expected, f"cut at step {step}"
 
 
@@ -155,7 +143,7 @@ def test_cut_before_the_first_checkpoint_begins_again(session, whole, outcome, t
 def test_what_a_crash_left_half_written_is_cleaned_up(session, whole, outcome, tmp_path):
     expected, folder = whole("sft"), tmp_path / "run"
     with pytest.raises(Cut):
-        session("sft", folder, callbacks={"cut": CutAfterStep(3)}).fit()
+        session("sft", folder, callbacks={"cut": CutAfter(3)}).fit()
     (folder / "checkpoints" / ".tmp-step_000004-77").mkdir()
     (folder / "checkpoints" / ".tmp-step_000004-77" / "weights.safetensors").write_bytes(b"half")
     (folder / "checkpoints" / ".del-step_000001-77").mkdir()
@@ -172,7 +160,7 @@ def test_two_cuts(session, whole, outcome, tmp_path):
     expected, folder = whole("grpo"), tmp_path / "run"
     for step, resume in ((1, False), (3, True)):
         with pytest.raises(Cut):
-            session("grpo", folder, resume=resume, callbacks={"cut": CutAfterStep(step)}).fit()
+            session("grpo", folder, resume=resume, callbacks={"cut": CutAfter(step)}).fit()
     session("grpo", folder, resume=True).fit()
     assert outcome(folder) == expected
 
@@ -182,7 +170,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage, session, whole, outcome, tm
     """To the very bits of a run that had no damage; `test_checkpoint.py` damages in more ways."""
     expected, folder = whole("sft"), tmp_path / "run"
     with pytest.raises(Cut):
-        session("sft", folder, callbacks={"cut": CutAfterStep(3)}).fit()
+        session("sft", folder, callbacks={"cut": CutAfter(3)}).fit()
     newest = shelf.listed(folder / "checkpoints")[0]
     file = newest / ("weights.safetensors" if damage in ("a flipped bit", "a missing file") else "MANIFEST.json")
     content = file.read_bytes()
