@@ -30,20 +30,24 @@ def main(cfg: DictConfig) -> float:
 
 def fit(cfg: DictConfig, start: Start) -> float:
     """One process of a run: build the parts, cheap ones first, and hand each what it needs."""
+    from functools import partial
+
     from llmft.dataset.stream import TaskStream
     from llmft.trainer.opening import open_run
     from llmft.trainer.preflight import preflight
 
-    seeds = Seeds(cfg.seed)
+    seeds, chosen = Seeds(cfg.seed), part(cfg.algorithm)
     checked = preflight(
         dataset=part(cfg.dataset),
         source=part(cfg.model),
         reward=part(cfg.reward),
+        guidance=partial(build, cfg.guidance, temperature=cfg.rollout.temperature),
         evaluation=part(cfg.evaluation),
-        algorithm=part(cfg.algorithm).func.faults,
+        algorithm=partial(chosen.func.faults, settings=chosen.keywords),
+        group_size=cfg.algorithm.get("group_size"),
         new_tokens=cfg.rollout.max_new_tokens,
     )
-    splits, source, tokens, reward, evaluation = checked
+    splits, source, tokens, reward, guidance, evaluation = checked
     with open_run(start, checked) as run, at_once(run.path):
         if run.finished:
             return run.value()
@@ -53,9 +57,9 @@ def fit(cfg: DictConfig, start: Start) -> float:
         memory = build(cfg.memory)
         sampler = build(cfg.sampler, policy=policy, tokens=tokens)
         rollouts = build(cfg.rollout, sampler=sampler, tokens=tokens, memory=memory)
-        guidance = build(cfg.guidance, tokens=tokens)
+        guidance.begin(policy=policy, folder=run.path / "guidance")
         parts = {"policy": policy, "tokens": tokens, "rollouts": rollouts, "reward": reward, "guidance": guidance}
-        algorithm = build(cfg.algorithm, **parts)
+        algorithm = build(cfg.algorithm, **parts, loss=build(cfg.loss))
         trainer = build(
             cfg.trainer,
             policy=policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -66,12 +67,18 @@ class Policy(Protocol):
 
 class Sampler(Protocol):
     def generate(
-        self, prompts: Sequence[Sequence[int]], n: int | Sequence[int], sampling: Sampling, streams: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int | Sequence[int],
+        sampling: Sampling,
+        streams: Sequence[int],
+        limits: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions (of each prompt, or one number per prompt) for each prompt of token ids.
 
         ``streams[i]`` names the randomness of prompt i: completion j of prompt i is a function of the weights, the
-        prompt, ``sampling`` and ``(streams[i], j)`` alone, whatever else is in the call.
+        prompt, ``sampling`` and ``(streams[i], j)`` alone, whatever else is in the call. With ``limits``, completions
+        of prompt i have at most ``limits[i]`` tokens, and ``sampling.max_new_tokens`` still: a cut, no other draw.
         """
         ...
 
@@ -88,11 +95,19 @@ class Drawn(NamedTuple):
 class Tasks(Protocol):
     """An endless, shuffled, resumable stream of training tasks."""
 
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Those that it gives, each once in an epoch."""
+        ...
+
     def take(self, count: int) -> list[Drawn]:
         """The next ``count`` tasks of the run; this rank gets its share of them (position modulo world size)."""
         ...
 
-    def state_dict(self) -> State: ...
+    def state_dict(self) -> State:
+        """What a checkpoint keeps. Nothing in it changes afterwards."""
+        ...
+
     def load_state_dict(self, state: State) -> None: ...
 
 
@@ -101,6 +116,13 @@ class Rollouts(Protocol):
 
     def collect(self, tasks: Sequence[Drawn], n: Sequence[int], seeds: Seeds) -> list[list[Rollout]]:
         """``n[i]`` responses of the policy to task i, unscored."""
+        ...
+
+    def complete(self, tasks: Sequence[Drawn], begun: Sequence[Sequence[Rollout]], seeds: Seeds) -> list[list[Rollout]]:
+        """The beginnings ``begun[i]`` of responses to task i, continued by the policy, unscored.
+
+        The whole has at most ``sampling.max_new_tokens`` tokens; what was begun keeps its authors and log-probs.
+        """
         ...
 
 
@@ -118,11 +140,35 @@ class Plan(NamedTuple):
     """How one task's group is filled."""
 
     own: int  # responses to sample from the policy
-    given: tuple[Rollout, ...]  # responses that are already written: a trace, a replayed success
+    given: tuple[Rollout, ...] = ()  # responses that are already written: a trace, a replayed success
+    begun: tuple[Rollout, ...] = ()  # beginnings that somebody else wrote, for the policy to continue
 
 
 class Guidance(Protocol):
     """Off-policy rows beside the policy's own."""
+
+    def faults(self, tasks: Sequence[Task], *, context: int) -> list[str]:
+        """Why these training tasks, or files of its own, cannot be used; asked before any weight is read.
+
+        ``context`` is how many tokens the model attends to.
+        """
+        ...
+
+    def begin(self, *, policy: Policy, folder: Path | None) -> None:
+        """Told once, before training, of the policy, and of a folder of the run where it may keep files."""
+        ...
+
+    @property
+    def guiding(self) -> bool:
+        """May rows that others wrote stand in the groups of the coming step? In ExGRPO's warm-up they may not."""
+        ...
+
+    def draw(self, tasks: Tasks, count: int, seeds: Seeds) -> list[Drawn]:
+        """This rank's share of the next ``count`` tasks, or of as many for groups that are refilled.
+
+        They are the stream's, or are met again; the position of such a one is negative and no other's in the step.
+        """
+        ...
 
     def plan(self, tasks: Sequence[Drawn], group_size: int, seeds: Seeds) -> list[Plan]:
         """How the groups of these tasks are filled; asked again in a step whose groups without signal are refilled."""
@@ -132,7 +178,14 @@ class Guidance(Protocol):
         """See the scored groups of a step, of all ranks, once, before they are trained on."""
         ...
 
-    def state_dict(self) -> State: ...
+    def metrics(self) -> Mapping[str, float]:
+        """What is to be told of the step that was observed, the same on every rank."""
+        ...
+
+    def state_dict(self) -> State:
+        """What a checkpoint keeps. Nothing in it changes afterwards."""
+        ...
+
     def load_state_dict(self, state: State) -> None: ...
 
 
@@ -152,8 +205,8 @@ class Algorithm(Protocol):
     """What the learner drives. It knows no optimizer, no device and no trainer."""
 
     @staticmethod
-    def faults(tasks: Sequence[Task]) -> list[str]:
-        """Why these tasks cannot be trained on; asked of the class, before anything is built."""
+    def faults(tasks: Sequence[Task], settings: Mapping[str, Any]) -> list[str]:
+        """Why these tasks cannot be trained on; asked of the class, with its config, before anything is built."""
         ...
 
     def collect(self, tasks: Tasks, seeds: Seeds) -> Step:
@@ -172,5 +225,8 @@ class Algorithm(Protocol):
         """Modules trained beside the policy, by name (a value head); usually none."""
         ...
 
-    def state_dict(self) -> State: ...
+    def state_dict(self) -> State:
+        """What a checkpoint keeps. Nothing in it changes afterwards."""
+        ...
+
     def load_state_dict(self, state: State) -> None: ...

@@ -35,6 +35,7 @@ class Trace:
 
     text: str
     source: str = "data"  # who: a model's name, "data", "expert"
+    probs: tuple[float, ...] | None = None  # its author's probability of each token, the end token's last
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Train:
     resume: Resume
     sweep: Sweep
     limits: dict[str, float]
+    stand_ins: dict[str, str]
     model: Part
     quantization: MaybePart
     adapter: MaybePart
@@ -60,6 +61,7 @@ class Train:
     reward: Part
     memory: MaybePart
     algorithm: Part
+    loss: Part
     optimizer: Part
     schedule: Part
     trainer: Part
@@ -78,10 +80,10 @@ GLOBAL = ("experiment", "debug", "hparams_search", "local")
 LIVE: dict[str, frozenset[str]] = {
     "sampler": frozenset({"policy", "tokens"}),
     "rollout": frozenset({"sampler", "tokens", "memory"}),
-    "guidance": frozenset({"tokens", "policy"}),
-    "algorithm": frozenset({"policy", "tokens", "rollouts", "reward", "guidance", "memory"}),
+    "guidance": frozenset({"tokens", "reward", "longest", "group_size", "temperature"}),
+    "algorithm": frozenset({"policy", "tokens", "rollouts", "reward", "guidance", "loss", "memory"}),
     "optimizer": frozenset({"params"}),
-    "evaluation": frozenset({"heldout", "tokens", "reward", "context"}),
+    "evaluation": frozenset({"splits", "tokens", "reward", "context"}),
     "trainer": frozenset(
         {"policy", "tokens", "tasks", "algorithm", "rollouts", "evaluation", "sampler", "optimizer", "schedule"}
         | {"seeds", "run", "callbacks", "loggers"}
@@ -90,4 +92,7 @@ LIVE: dict[str, frozenset[str]] = {
 
 # Names that `objective` may have, as patterns; the log's other columns start with one of these rooms.
 Room = Literal["train", "heldout", "reward", "time", "speed"]
-HELDOUT = ("accuracy", "reward_mean", r"reward/\w+", r"pass@\d+", r"avg@\d+", "length_mean", "truncated", "perplexity")
+HELDOUT = (
+    *("accuracy", r"accuracy/\w+", "reward_mean", r"reward/\w+", r"pass@\d+", r"avg@\d+"),
+    *("length_mean", "truncated", "perplexity"),
+)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llmft.config import ConfigError, Fault
 from llmft.config.faults import ABSENT
-from llmft.protocols import Reward, Tokens
+from llmft.protocols import Guidance, Reward, Tokens
 from llmft.trainer.evaluation import Evaluation
 from llmft.types import Splits, Task
 
@@ -21,6 +21,7 @@ class Checked(NamedTuple):
     source: Any  # of the policy
     tokens: Tokens
     reward: Reward
+    guidance: Guidance
     evaluation: Evaluation
 
 
@@ -29,16 +30,19 @@ def preflight(
     dataset: Callable[[], Any],
     source: Callable[[], Any],
     reward: Callable[[], Any],
+    guidance: Callable[..., Any],
     evaluation: Callable[..., Any],
     algorithm: Callable[[Sequence[Task]], list[str]],
+    group_size: int | None,
     new_tokens: int,
 ) -> Checked:
     """Make the cheap parts and ask each what it has against the others.
 
     Args:
-        dataset: makes the dataset; likewise ``source`` the model's source, ``reward``, and ``evaluation``, which is
-            called with what it needs besides.
+        dataset: makes the dataset; likewise ``source`` the model's source, ``reward``, and ``guidance`` and
+            ``evaluation``, which are called with what they need besides.
         algorithm: what the algorithm has against training tasks.
+        group_size: responses to a task; None where there are no groups.
         new_tokens: longest response that will be sampled.
 
     Raises:
@@ -58,13 +62,17 @@ def preflight(
         made["tokens"] = tokens = None if found else _tried(faults, model.tokens)
     if splits is not None:
         if made["reward"] is not None:
-            faults += made["reward"].faults([*splits.train, *splits.heldout])
+            faults += made["reward"].faults([*splits.train, *splits.heldout, *splits.test])
         faults += algorithm(splits.train)
         if model is not None and tokens is not None:
             context = model.context()
-            faults += room_faults([*splits.train, *splits.heldout], tokens, context, new_tokens)
-            live = {"heldout": splits.heldout, "tokens": tokens, "reward": made["reward"], "context": context}
-            made["evaluation"] = _tried(faults, lambda: evaluation(**live))
+            faults += room_faults([*splits.train, *splits.heldout, *splits.test], tokens, context, new_tokens)
+            live = {"tokens": tokens, "reward": made["reward"]}
+            groups = {"longest": new_tokens, "group_size": group_size}
+            made["guidance"] = _tried(faults, lambda: guidance(**live, **groups))
+            if made["guidance"] is not None:
+                faults += made["guidance"].faults(splits.train, context=context)
+            made["evaluation"] = _tried(faults, lambda: evaluation(**live, splits=splits, context=context))
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return Checked(**made)

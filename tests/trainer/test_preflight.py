@@ -8,13 +8,15 @@ import pytest
 from miniature import TASKS, Graded
 
 from llmft.config import ConfigError
+from llmft.guidance.none import Unguided
 from llmft.trainer.evaluation import Evaluation
 from llmft.trainer.preflight import preflight
 from llmft.types import Splits
 
 EVALUATION = partial(
-    Evaluation, every=1, tasks=None, sample=True, samples=1, temperature=1.0, k=[1], perplexity=False, rows=1
-)
+    Evaluation, split="heldout", by=None, every=1, tasks=None, sample=True, samples=1, temperature=1.0, k=[1],
+    perplexity=False, rows=1,
+)  # fmt: skip
 
 
 class Data:
@@ -34,7 +36,8 @@ class Picky(Graded):
 
 def checked(source, **changed):
     parts = {"dataset": Data, "source": lambda: source, "reward": Graded, "evaluation": EVALUATION}
-    return preflight(**parts | {"algorithm": lambda tasks: [], "new_tokens": 8} | changed)
+    parts["guidance"] = lambda **live: Unguided()
+    return preflight(**parts | {"algorithm": lambda tasks: [], "group_size": None, "new_tokens": 8} | changed)
 
 
 def test_what_fits_is_handed_back(tiny_source):
