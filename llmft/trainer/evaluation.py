@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import fmean
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
@@ -26,7 +26,7 @@ from llmft.distributed import gather, rank, sum_dicts, world_size
 from llmft.protocols import Drawn, Reward, Rollouts, Tokens
 from llmft.seeds import Seeds
 from llmft.trainer.estimate import pass_at_k
-from llmft.types import Rollout, Task
+from llmft.types import Rollout, Splits, Task
 
 
 class Verdict(NamedTuple):
@@ -43,6 +43,10 @@ class Evaluation:
     """Accuracy, pass@k and length of sampled responses; perplexity of the data's own.
 
     Args:
+        split: the tasks that nothing is trained on: ``heldout``, which is looked at while choices are made, or
+            ``test``, which is looked at once. The metrics are called ``heldout/...`` for both.
+        by: a key of the tasks' meta, such as ``tier``: ``heldout/accuracy/<value>`` is reported for each of its values
+            besides; None for no such thing.
         every: steps between two evaluations; there is one before the first step and one after the last besides. None
             for none at all.
         tasks: how many held-out tasks, from the first; None for all.
@@ -58,6 +62,8 @@ class Evaluation:
     def __init__(
         self,
         *,
+        split: Literal["heldout", "test"],
+        by: str | None,
         every: Annotated[int, Ge(1)] | None,
         tasks: Annotated[int, Ge(1)] | None,
         sample: bool,
@@ -66,7 +72,7 @@ class Evaluation:
         k: list[int],
         perplexity: bool,
         rows: Annotated[int, Ge(1)],
-        heldout: Sequence[Task],
+        splits: Splits,
         tokens: Tokens,
         reward: Reward,
         context: int,
@@ -77,7 +83,14 @@ class Evaluation:
             )
         self.every, self.sample, self.samples, self.temperature = every, sample, samples, temperature
         self.k, self.perplexity, self.rows, self.context = k, perplexity, rows, context
-        self.drawn = [Drawn(position, task) for position, task in enumerate(heldout[:tasks])]
+        evaluated: Sequence[Task] = getattr(splits, split)[:tasks]
+        self.drawn = [Drawn(position, task) for position, task in enumerate(evaluated)]
+        self.by = by
+        if by is not None and (without := [task.id for task in evaluated if by not in task.meta]):
+            raise ValueError(
+                f"evaluation.by={by}: {len(without)} tasks to evaluate do not say what theirs is ({without[0]!r} is the "
+                f"first); they say {', '.join(evaluated[0].meta) or 'nothing'}; use one of these, or null"
+            )
         self.tokens, self.reward = tokens, reward
 
     def due(self, step: int, max_steps: int) -> bool:
@@ -107,7 +120,17 @@ class Evaluation:
             for drawn, group in zip(mine, groups, strict=True)
         ]
         everyone = sorted(gather(verdicts), key=lambda pair: pair[0])
-        return self._metrics([group for _, group in everyone])
+        return self._metrics([group for _, group in everyone]) | self._accuracy_by(everyone)
+
+    def _accuracy_by(self, everyone: Sequence[tuple[int, Sequence[Verdict]]]) -> dict[str, float]:
+        """Accuracy for each value of what ``by`` names."""
+        if self.by is None:
+            return {}
+        judged: dict[str, list[bool]] = {}
+        for position, group in everyone:
+            of_value = judged.setdefault(str(self.drawn[position].task.meta[self.by]), [])
+            of_value += [verdict.correct for verdict in group if verdict.correct is not None]
+        return {f"heldout/accuracy/{value}": fmean(right) for value, right in sorted(judged.items()) if right}
 
     def _metrics(self, groups: Sequence[Sequence[Verdict]]) -> dict[str, float]:
         flat = [verdict for group in groups for verdict in group]

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from llmft.algorithm.sft import SFT
 from llmft.seeds import Seeds
-from llmft.types import Author, Task, Trace
+from llmft.types import Author, Score, Task, Trace
 
 OPTIONS = {
     "tasks_per_step": 2,
     "mini_batches": 1,
     "which": "first",
+    "without_trace": "stop",
+    "min_reward": None,
+    "reward": None,
     "average": "token",
     "length": None,
     "max_length": 64,
@@ -77,11 +80,32 @@ def test_perplexity_is_the_exponential_of_the_token_mean(parts, policy, tokens):
 
 
 def test_tasks_without_an_answer(parts, tokens):
-    assert SFT.faults([task(0, "2")]) == []
-    (fault,) = SFT.faults([task(0, "2"), task(1), task(2)])
-    assert "2 of 3 tasks have no answer to imitate ('t1' is the first); choose a dataset with traces" in fault
+    stop, skip = {"without_trace": "stop"}, {"without_trace": "skip"}
+    assert SFT.faults([task(0, "2")], stop) == SFT.faults([task(0, "2"), task(1)], skip) == []
+    (fault,) = SFT.faults([task(0, "2"), task(1), task(2)], stop)
+    assert "2 of 3 tasks have no answer to imitate ('t1' is the first); choose a dataset with traces, al" in fault
+    assert "1 of 1 tasks have no answer" in SFT.faults([task(1)], skip)[0]
     with pytest.raises(ValueError, match="no answer to imitate"):
         collect(parts, tokens, task(1))
+    _, step = collect(parts, tokens, task(0, "2"), task(1), task(2, "34"), without_trace="skip")
+    assert [one.task.id for one in step.rollouts] == ["t0", "t2"]
+
+
+class Even:
+    """1 for an even number; the reward fails on what is none."""
+
+    def score(self, rollouts):
+        numbers = [int(one.text) if one.text.isdigit() else None for one in rollouts]
+        return [Score(None, failure="no number") if n is None else Score(float(n % 2 == 0)) for n in numbers]
+
+
+def test_only_answers_that_the_reward_accepts(parts, tokens):
+    tasks = task(0, "2", "3"), task(1, "5"), task(2, "x", "8")
+    _, step = collect(parts, tokens, *tasks, which="all", min_reward=1.0, reward=Even())
+    assert [one.text for one in step.rollouts] == ["2", "8"]
+    assert step.metrics["train/accepted"] == 2 / 5
+    _, step = collect(parts, tokens, task(1, "5"), min_reward=1.0, reward=Even())
+    assert not len(step.updates[0])
 
 
 def test_packing_shares_out_the_tokens_of_each_update(parts, tokens):

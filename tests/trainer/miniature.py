@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from plain import token_loss
 from torch import nn
 
 from llmft.dataset.stream import TaskStream
 from llmft.guidance.none import Unguided
+from llmft.guidance.replay import Replay
 from llmft.rollout.single import Single
 from llmft.schedule.warmup_cosine import WarmupCosine
 from llmft.seeds import Seeds
@@ -22,7 +24,7 @@ from llmft.trainer.evaluation import Evaluation
 from llmft.trainer.metrics import read
 from llmft.trainer.run import RunFolder
 from llmft.trainer.trainer import Trainer
-from llmft.types import Score, Step, Task, Trace
+from llmft.types import Score, Splits, Step, Task, Trace
 
 TASKS = tuple(
     Task(f"sum-{a}-{b}", ({"role": "user", "content": f"{a}+{b}="},), "math", str(a + b), (Trace(str(a + b)),))
@@ -139,6 +141,7 @@ OPTIONS = {
     "max_steps": 4,
     "micro_batch": 4,
     "max_grad_norm": 1.0,
+    "skip_grad_norm": None,
     "on_nonfinite": "stop",
     "max_nonfinite": 2,
     "log_every": 1,
@@ -152,8 +155,14 @@ MANIFEST = {"files": {"data": {}, "model": {}}}
 
 POLICY = {
     "group_size": 3, "epochs": 1, "refills": 0, "ratio": "token", "clip_low": 0.2, "clip_high": 0.2, "clip_dual": None,
-    "advantage": "group_std", "overlong_buffer": 0.0, "mask_truncated": False, "kl_coef": 0.01, "kl_in": "loss",
-    "kl_estimator": "k3", "entropy_coef": 0.0, "entropy_target": None, "entropy_lr": None, "reference_rows": 8,
+    "advantage": "group_std", "baseline": "union", "overlong_buffer": 0.0, "mask_truncated": False, "kl_coef": 0.01,
+    "kl_in": "loss", "kl_estimator": "k3", "entropy_coef": 0.0, "entropy_average": None, "entropy_target": None,
+    "entropy_lr": None, "reference_rows": 8,
+}  # fmt: skip
+REPLAY = {
+    "share": 0.5, "start_accuracy": 0.1, "least_solved": 0, "most_solved": None, "buckets": "normal", "mean": 0.5,
+    "deviation": 1.0, "part": "all", "choice": "entropy", "pick": "lowest", "rows": 4, "correction": "stored",
+    "retire": True, "max_trajectories": None, "max_age": None, "pool": None,
 }  # fmt: skip
 STEERED = {"refills": 2, "kl_in": "reward", "entropy_coef": 0.01, "entropy_target": 1.0, "entropy_lr": 0.1}
 
@@ -161,7 +170,8 @@ STEERED = {"refills": 2, "kl_in": "reward", "entropy_coef": 0.01, "entropy_targe
 def make_session(
     kind, path, source, tokens, *, resume=False, callbacks=None, algorithm=None, evaluate=2, reward=None, **options
 ) -> Session:
-    """A run of `Line`, ``sft``, ``grpo`` or ``steered``, which is GRPO with all that has a state, ready to `fit`."""
+    """A run that is ready to `fit`: of `Line`, ``sft``, ``grpo``, ``steered``, which is GRPO with all that has a state, or
+    ``replay``, which is that with past successes, whose shards have few tokens."""
     path.mkdir(exist_ok=True)
     settings = OPTIONS | options
     run = RunFolder(path, objective="heldout/accuracy" if kind != "line" else "train/loss", tokens=tokens)
@@ -169,7 +179,7 @@ def make_session(
         run.resume("config", MANIFEST, [], settings["max_steps"])
     else:
         run.begin("config", MANIFEST)
-    parts = _line_parts(algorithm) if kind == "line" else _language_parts(kind, source, tokens, evaluate, reward)
+    parts = _line_parts(algorithm) if kind == "line" else _language_parts(kind, path, source, tokens, evaluate, reward)
     trainer = Trainer(
         **settings,
         **parts,
@@ -193,8 +203,8 @@ def _line_parts(algorithm):
     return {"algorithm": algorithm, "policy": policy, "rollouts": None, "sampler": None, "evaluation": None}
 
 
-def _language_parts(kind, source, tokens, evaluate, reward):
-    reward = reward or (Rare() if kind == "steered" else Graded())
+def _language_parts(kind, path, source, tokens, evaluate, reward):
+    reward = reward or (Rare() if kind in ("steered", "replay") else Graded())
     from llmft.algorithm.policy import PolicyOptimization
     from llmft.algorithm.sft import SFT
     from llmft.sampler.native import Native
@@ -204,18 +214,29 @@ def _language_parts(kind, source, tokens, evaluate, reward):
     rollouts = Single(temperature=1.0, max_new_tokens=6, top_p=1.0, top_k=0, stop=[], sampler=sampler, tokens=tokens)
     shared = {"tasks_per_step": 4, "mini_batches": 2, "average": "token", "length": None}
     if kind == "sft":
-        algorithm = SFT(which="first", max_length=64, packing=None, tokens=tokens, **shared)
+        algorithm = SFT(
+            which="first", without_trace="stop", min_reward=None, max_length=64, packing=None, tokens=tokens,
+            reward=reward, **shared,
+        )  # fmt: skip
     else:
-        options = {**POLICY, **(STEERED if kind == "steered" else {})}
-        live = {"policy": policy, "rollouts": rollouts, "reward": reward, "guidance": Unguided()}
-        algorithm = PolicyOptimization(**shared, **options, **live)
+        options = {**POLICY, **(STEERED if kind in ("steered", "replay") else {})}
+        guidance = _replay(policy, path, tokens) if kind == "replay" else Unguided()
+        live = {"policy": policy, "rollouts": rollouts, "reward": reward, "guidance": guidance}
+        algorithm = PolicyOptimization(**shared, **options, **live, loss=token_loss())
     evaluation = Evaluation(
-        every=evaluate, tasks=5, sample=True, samples=2, temperature=1.0, k=[1, 2], perplexity=True, rows=4,
-        heldout=TASKS, tokens=tokens, reward=reward, context=256,
+        split="heldout", by=None, every=evaluate, tasks=5, sample=True, samples=2, temperature=1.0, k=[1, 2], perplexity=True, rows=4,
+        splits=Splits((), TASKS, ()), tokens=tokens, reward=reward, context=256,
     )  # fmt: skip
     return {
         "policy": policy, "algorithm": algorithm, "rollouts": rollouts, "sampler": sampler, "evaluation": evaluation
     }  # fmt: skip
+
+
+def _replay(policy, path, tokens):
+    replay = Replay(**REPLAY, tokens=tokens, longest=6, temperature=1.0, group_size=POLICY["group_size"])
+    replay.shards.full = 24
+    replay.begin(policy=policy, folder=path / "guidance")
+    return replay
 
 
 def _timeless(row):
@@ -234,6 +255,7 @@ def outcome(folder: Path) -> dict:
         "rows": [json.dumps(_timeless(row)) for row in read(folder / "metrics.csv")],
         "samples": samples.read_bytes() if samples.exists() else b"",
         "kept": sorted(path.name for path in shelf.listed(folder / "checkpoints")),
+        "guidance": {path.name: path.read_bytes() for path in sorted((folder / "guidance").glob("*"))},
     }
 
 

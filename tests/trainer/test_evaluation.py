@@ -18,7 +18,7 @@ from llmft.sampler.native import Native
 from llmft.seeds import Seeds
 from llmft.trainer.estimate import pass_at_k
 from llmft.trainer.evaluation import Evaluation
-from llmft.types import Score
+from llmft.types import Score, Splits
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5, 8])
@@ -42,8 +42,8 @@ def evaluate(policy, tokens):
     options = {"temperature": 1.0, "max_new_tokens": 6, "top_p": 1.0, "top_k": 0, "stop": []}
     rollouts = Single(**options, sampler=sampler, tokens=tokens)
     defaults = {
-        "every": 1, "tasks": 6, "sample": True, "samples": 3, "temperature": 1.0, "k": [1, 2], "perplexity": False,
-        "rows": 64, "heldout": TASKS, "tokens": tokens, "reward": Graded(), "context": 256,
+        "split": "heldout", "by": None, "every": 1, "tasks": 6, "sample": True, "samples": 3, "temperature": 1.0, "k": [1, 2], "perplexity": False,
+        "rows": 64, "splits": Splits((), TASKS, ()), "tokens": tokens, "reward": Graded(), "context": 256,
     }  # fmt: skip
 
     def run(**changed):
@@ -123,9 +123,43 @@ def test_random_states_and_modes_are_as_before(evaluate, policy):
     assert not policy.model.lm_head.training
 
 
+def test_accuracy_by_what_the_tasks_say(evaluate):
+    tiers = [replace(task, meta={"tier": "hard" if n % 3 else "easy"}) for n, task in enumerate(TASKS)]
+    metrics = evaluate(by="tier", splits=Splits((), tuple(tiers), ()))
+    assert 0 < metrics["heldout/accuracy"] < 1
+    of_tier = metrics["heldout/accuracy/easy"] * 2 / 6 + metrics["heldout/accuracy/hard"] * 4 / 6
+    assert of_tier == pytest.approx(metrics["heldout/accuracy"], abs=1e-12)
+    alone = [replace(task, meta={"tier": task.id}) for task in TASKS]  # one response to the first task, and so on
+    of_each = evaluate(by="tier", samples=1, k=[1], splits=Splits((), tuple(alone), ()))
+    right = [of_each[f"heldout/accuracy/{task.id}"] for task in TASKS[:6]]
+    assert set(right) <= {0.0, 1.0}
+    assert fmean(right) == of_each["heldout/accuracy"]
+
+
+def test_tasks_that_do_not_say_are_refused(evaluate):
+    with pytest.raises(ValueError, match=r"evaluation.by=tier: 6 tasks to evaluate do not say what theirs is \('"):
+        evaluate(by="tier")
+
+
+def test_the_test_split_is_looked_at_when_asked(evaluate):
+    splits = Splits((), TASKS[:6], TASKS[6:12])
+    test = evaluate(split="test", splits=splits)
+    assert test == evaluate(splits=Splits((), TASKS[6:12], ()))
+    assert test != evaluate(splits=splits)
+
+
 def test_k_above_the_samples_is_refused():
-    nothing = {"every": 1, "tasks": 1, "sample": True, "temperature": 1.0, "perplexity": False, "rows": 1}
-    live = {"heldout": (), "tokens": None, "reward": Graded(), "context": 9}
+    nothing = {
+        "split": "heldout",
+        "by": None,
+        "every": 1,
+        "tasks": 1,
+        "sample": True,
+        "temperature": 1.0,
+        "perplexity": False,
+        "rows": 1,
+    }
+    live = {"splits": Splits((), (), ()), "tokens": None, "reward": Graded(), "context": 9}
     with pytest.raises(ValueError, match=r"evaluation.k=\[1, 8\]: pass@8 needs as many samples"):
         Evaluation(**nothing, **live, samples=4, k=[1, 8])
 

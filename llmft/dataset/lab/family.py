@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Interval
 
+from llmft.dataset.traces import with_traces
 from llmft.seeds import Seeds
 from llmft.types import Splits, Task, Trace
 
@@ -25,6 +26,7 @@ Traces = Literal["expert", "expert_hard", "sloppy", "none"]  # expert_hard: an e
 SHARES = {"heldout": (0, 1), "test": (1, 2), "train": (2, 8)}  # of 8 parts of all questions, [from, to)
 EASY_SHARE = {"easy": 1.0, "hard": 0.0, "mixed": 0.5, "base": 0.7}
 PATIENCE = 5000  # draws for one new question before the family is called exhausted
+WRITINGS = 100  # of one problem until it is taken for one that nobody gets wrong
 
 
 class Problem(Protocol):
@@ -74,7 +76,9 @@ class Recipe:
     """What is asked of a family: how many problems per split, of which tier, and who writes their traces."""
 
     tier: Tier
+    heldout_tier: Tier  # of what is not trained on
     traces: Traces
+    wrong: float  # share of the expert's traces that come to a wrong answer
     slips: Mapping[str, float]  # the sloppy writer's probability, by tier
     sizes: Mapping[str, int]  # by split
     seed: int
@@ -87,7 +91,9 @@ class Lab:
 
     Args:
         tier: ``easy``, ``hard``, ``mixed`` (half and half), or ``base``, what a base is trained on.
+        heldout_tier: of the held-out and the test problems; None for the same.
         traces: who writes the tasks' traces; ``expert_hard`` writes for hard tasks only.
+        wrong_traces: share of the expert's traces that are wrong, by the sloppy writer, where a problem gives occasion.
         slip_easy: probability that the sloppy writer slips, at each place where one can, in easy problems.
         slip_hard: and in hard ones.
         train: problems of the split; as ``heldout`` and ``test``.
@@ -95,6 +101,7 @@ class Lab:
         answer_form: how a response ends, with ``{answer}`` in the answer's place.
         form_pattern: a whole response of the right form, whatever its answer.
         limit: caps the problems per split.
+        trace_file: further traces, as ``python -m llmft.guidance.collect`` makes them; None for none.
         base: the base that the lab's model starts from.
         response_tokens: room for a response.
     """
@@ -105,7 +112,9 @@ class Lab:
         self,
         *,
         tier: Tier,
+        heldout_tier: Tier | None,
         traces: Traces,
+        wrong_traces: Annotated[float, Interval(ge=0, le=1)],
         slip_easy: Annotated[float, Interval(ge=0, le=1)],
         slip_hard: Annotated[float, Interval(ge=0, le=1)],
         train: Annotated[int, Ge(1)],
@@ -115,12 +124,15 @@ class Lab:
         answer_form: str,
         form_pattern: str | None,  # for the reward; nothing here reads it
         limit: Annotated[int, Ge(1)] | None,
+        trace_file: str | None,
         base: str,  # for the model; nothing here reads it
         response_tokens: Annotated[int, Ge(1)],  # for the rollout; nothing here reads it
     ) -> None:
         self.recipe = Recipe(
             tier=tier,
+            heldout_tier=heldout_tier or tier,
             traces=traces,
+            wrong=wrong_traces,
             slips={"easy": slip_easy, "hard": slip_hard},
             sizes={"train": train, "heldout": heldout, "test": test},
             seed=seed,
@@ -128,12 +140,13 @@ class Lab:
             limit=limit,
         )
         self.form_pattern = form_pattern
+        self.trace_file = trace_file
         self.base = base
         self.response_tokens = response_tokens
 
     def load(self) -> Splits:
-        """The tasks, made by rule. Raises ValueError where more are asked for than there are."""
-        return make_splits(self.family, self.recipe)
+        """The tasks, made by rule. Raises ValueError where more are asked for than there are, or for a trace file."""
+        return with_traces(make_splits(self.family, self.recipe), self.trace_file)
 
 
 def make_splits(family: Family, recipe: Recipe) -> Splits:
@@ -143,17 +156,19 @@ def make_splits(family: Family, recipe: Recipe) -> Splits:
 
 
 def tasks(family: Family, recipe: Recipe, split: str) -> Iterator[Task]:
-    seeds = Seeds(recipe.seed, (family.name, recipe.tier, split))
+    asked = recipe.tier if split == "train" else recipe.heldout_tier
+    seeds = Seeds(recipe.seed, (family.name, asked, split))
     layout, writer = Random(seeds.stream("layout")), Random(seeds.stream("traces"))
     wanted = min(recipe.sizes[split], recipe.limit or recipe.sizes[split])
-    problems = questions(family, recipe.tier, split, Random(seeds.stream("questions")))
+    problems = questions(family, asked, split, Random(seeds.stream("questions")))
+    erring = Random(seeds.stream("wrong"))
     for index, (tier, problem) in zip(range(wanted), problems, strict=False):
         yield Task(
-            id=f"{family.name}-{recipe.tier}-{split}-{index}",
+            id=f"{family.name}-{asked}-{split}-{index}",
             messages=({"role": "user", "content": problem.prompt(layout)},),
             kind="math",
             answer=problem.answer,
-            traces=traces_of(problem, tier, recipe, writer),
+            traces=traces_of(problem, tier, recipe, writer, erring),
             meta={"tier": tier},
         )
 
@@ -180,12 +195,20 @@ def share(key: str) -> int:
     return hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % 8
 
 
-def traces_of(problem: Problem, tier: str, recipe: Recipe, rng: Random) -> tuple[Trace, ...]:
+def traces_of(problem: Problem, tier: str, recipe: Recipe, rng: Random, erring: Random) -> tuple[Trace, ...]:
     if recipe.traces == "none" or (recipe.traces == "expert_hard" and tier == "easy"):
         return ()
     sloppy = recipe.traces == "sloppy"
     working, answer = problem.write(recipe.slips[tier] if sloppy else 0.0, rng)
+    if not sloppy and erring.random() < recipe.wrong:  # a stream of its own: the other traces stay as they are
+        working, answer = next(wrong(problem, recipe.slips[tier], erring), (working, answer))
     return (Trace(working + recipe.answer_form.replace("{answer}", answer), "sloppy" if sloppy else "expert"),)
+
+
+def wrong(problem: Problem, slip: float, rng: Random) -> Iterator[tuple[str, str]]:
+    """Workings that come to a wrong answer; none for a problem that gives no occasion to slip."""
+    written = (problem.write(slip, rng) for _ in range(WRITINGS))
+    return (one for one in written if one[1] != problem.answer)
 
 
 def content_hash(made: tuple[Task, ...]) -> str:

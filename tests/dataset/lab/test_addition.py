@@ -19,13 +19,23 @@ seeds = st.integers(0, 2**32)
 
 
 def addition(**changes) -> Addition:
-    values = {"tier": "easy", "traces": "expert", "slip_easy": 0.6, "slip_hard": 0.98, "train": 200, "heldout": 50}
+    values = {
+        "heldout_tier": None,
+        "wrong_traces": 0.0,
+        "tier": "easy",
+        "traces": "expert",
+        "slip_easy": 0.6,
+        "slip_hard": 0.98,
+        "train": 200,
+        "heldout": 50,
+    }
     values |= {
         "test": 50,
         "seed": 0,
         "answer_form": "#{answer}",
         "form_pattern": FORM,
         "limit": None,
+        "trace_file": None,
         "base": "x",
         "response_tokens": 64,
     }

@@ -19,10 +19,13 @@ def load(family, **changes):
     values = {"tier": "easy", "traces": "expert", "slip_easy": 0.5, "slip_hard": 0.98, "train": 300, "heldout": 100}
     values |= {
         "test": 100,
+        "heldout_tier": None,
+        "wrong_traces": 0.0,
         "seed": 0,
         "answer_form": "#{answer}",
         "form_pattern": None,
         "limit": None,
+        "trace_file": None,
         "base": "x",
         "response_tokens": 64,
     }
@@ -101,6 +104,31 @@ def test_sloppy_traces_score_less_and_are_the_experts_where_nobody_slips(family)
     careful = load(family, tier="mixed", traces="sloppy", slip_easy=0.0, slip_hard=0.0)
     expert = load(family, tier="mixed")
     assert [t.traces[0].text for t in careful.train] == [t.traces[0].text for t in expert.train]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_share_of_the_experts_traces_is_wrong_and_the_others_stay(family):
+    right, some, all_of_them = (load(family, tier="hard", wrong_traces=share) for share in (0.0, 0.3, 1.0))
+    assert 0.2 < 1 - sum(score(some)) / 300 < 0.4
+    assert sum(score(all_of_them)) == 0
+    kept = [(one, other) for one, other, scored in zip(right.train, some.train, score(some), strict=True) if scored]
+    assert all(one == other for one, other in kept)
+    assert [task.messages for task in some.train] == [task.messages for task in right.train]
+
+
+def test_a_sum_without_a_carry_is_never_wrong():
+    easy = load(Addition, wrong_traces=1.0, slip_easy=0.9)
+    carries = [any(column[2] == "1" for column in task.traces[0].text.split("#")[0].split(",")) for task in easy.train]
+    assert 0 < sum(score(easy)) < 300
+    assert not any(carry for carry, right in zip(carries, score(easy), strict=True) if right)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_held_out_may_be_of_another_tier(family):
+    hard, mixed = load(family, tier="hard"), load(family, tier="mixed")
+    both = load(family, tier="hard", heldout_tier="mixed")
+    assert both.train == hard.train
+    assert (both.heldout, both.test) == (mixed.heldout, mixed.test)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -21,13 +21,23 @@ EXAMPLE = Walk("abcde", 3, open=(1, 2, 3, 4, 0), closed=(2, 0, 4, 1, 1))
 
 
 def paths(**changes) -> Paths:
-    values = {"tier": "easy", "traces": "expert", "slip_easy": 0.4, "slip_hard": 0.98, "train": 200, "heldout": 50}
+    values = {
+        "heldout_tier": None,
+        "wrong_traces": 0.0,
+        "tier": "easy",
+        "traces": "expert",
+        "slip_easy": 0.4,
+        "slip_hard": 0.98,
+        "train": 200,
+        "heldout": 50,
+    }
     values |= {
         "test": 50,
         "seed": 0,
         "answer_form": "#{answer}",
         "form_pattern": FORM,
         "limit": None,
+        "trace_file": None,
         "base": "x",
         "response_tokens": 64,
     }
