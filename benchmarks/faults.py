@@ -64,7 +64,7 @@ def cost(megabytes: int, repeats: int = 5) -> str:
     """Seconds and MB/s of writing weights and two moments, the sides taking turns, medians."""
     import torch
 
-    from llmft.trainer import durable
+    from llmft import durable
     from llmft.trainer.checkpoint import FolderCheckpointIO
 
     torch.manual_seed(0)

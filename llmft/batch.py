@@ -6,8 +6,8 @@ and over all ranks. A loss is then ``(per_token * weight).sum()``, in as many pa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -54,15 +54,18 @@ class Component:
         """[B, T] bool, the tokens that it trains, of ``authors`` [B, T]."""
         return torch.isin(authors, torch.tensor([int(author) for author in self.authors], dtype=authors.dtype))
 
-    def weights(self, marks: Tensor, tokens: float, rows: float) -> Tensor:
-        """[B, T] float64, for ``tokens`` marked tokens in ``rows`` rows of the whole update."""
+    def weights(self, marks: Tensor, counted: Tensor, tokens: float, rows: float) -> Tensor:
+        """[B, T] float64 of the marked tokens, of which those are ``counted`` that the average is over.
+
+        In the whole update these are ``tokens`` in ``rows`` rows.
+        """
         share = marks.double()
         tokens, rows, constant = max(tokens, 1), max(rows, 1), self.length or 1  # no division by what is not there
         match self.average:
             case "token":
                 return share / tokens
             case "sequence":
-                return share / (rows * marks.sum(1, keepdim=True).clamp(min=1))
+                return share / (rows * counted.sum(1, keepdim=True).clamp(min=1))
             case "constant":
                 return share / constant
             case "row_constant":
@@ -77,6 +80,7 @@ def pack(
     keep_all: bool,
     authors: Collection[Author] = TRAINED,
     components: Mapping[str, Component] | None = None,
+    counting: Callable[[Batch], Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
     """The batch of one optimizer step. Every rank must call it, also one without rollouts.
@@ -85,8 +89,9 @@ def pack(
     nothing (every advantage 0): a group without signal lowers no other group's denominator.
 
     Besides the batch's own ``weight``, ``also`` holds ``weight/<name>`` for each of ``components``; ``mean``, with
-    which the tokens of the batch that ``weight`` trains average to a metric; ``mean/own``, the same for those that the
-    policy wrote; and ``mean/own_rows``, with which these average to a metric of rows.
+    which the tokens of the batch that any of them trains average to a metric; ``mean/own`` and ``mean/off``, the same
+    for those that the policy wrote and, if any rank has such, for the others; and ``mean/own_rows``, with which the former average to a metric
+    of rows.
 
     Args:
         rollouts: this rank's, with advantages.
@@ -95,6 +100,8 @@ def pack(
         keep_all: keep rows whose advantages are all 0, for a loss that trains on them (divergence, entropy).
         authors: whose tokens the loss trains.
         components: further terms of the loss, by name. A row that one of them trains is never left out.
+        counting: says of all rows, padded, [B, T] over which of the tokens with a weight the average is, for a loss
+            that leaves some out by itself; None for all.
         dtype: of what is not an index.
 
     Returns:
@@ -110,15 +117,20 @@ def pack(
 
     teaches = marks["weight"] & (keep_all | (whole.advantage != 0))
     kept = torch.stack([teaches, *(mark for name, mark in marks.items() if name != "weight")]).any(0).any(1)
-    marks["mean"] = marks["weight"] & kept[:, None]
+    marks["mean"] = torch.stack([*marks.values()]).any(0) & kept[:, None]
     marks["mean/own"] = marks["mean"] & (wrote == Author.POLICY)
+    marks["mean/off"] = marks["mean"] & whole.off_policy
     marks["mean/own_rows"] = marks["mean/own"]
     marks["kept"] = kept[:, None]
-    counts = _count(marks)
+    counted = dict(marks)
+    if counting is not None:
+        counted["weight"] = marks["weight"] & counting(replace(whole, weight=marks["weight"].to(dtype)))
+    counts = _count(counted)
 
     terms |= {"mean": Component("token", None), "mean/own": Component("token", None)}
+    terms |= {"mean/off": Component("token", None)} if any(counts["mean/off"]) else {}
     terms["mean/own_rows"] = Component("sequence", None)
-    also = {name: term.weights(marks[name], *counts[name]).to(dtype) for name, term in terms.items()}
+    also = {name: term.weights(marks[name], counted[name], *counts[name]).to(dtype) for name, term in terms.items()}
     batch = Batch(whole.tokens, whole.length, whole.logp, whole.advantage, whole.off_policy, also.pop("weight"), also)
     _, rows_of_all_ranks = counts["kept"]
     return batch.idle() if rows_of_all_ranks and not kept.any() else batch.rows(kept.nonzero()[:, 0])

@@ -91,6 +91,7 @@ def test_metrics_average_over_what_is_packed():
     also = packed(rollouts, "row_constant", 100).also
     assert also["mean"].tolist() == [[0, 1 / 4, 0, 1 / 4], [0, 1 / 4, 1 / 4, 0]]
     assert also["mean/own"].tolist() == [[0, 1 / 2, 0, 1 / 2], [0, 0, 0, 0]]
+    assert also["mean/off"].tolist() == [[0, 0, 0, 0], [0, 1 / 2, 1 / 2, 0]]
 
 
 def test_components_keep_their_own_denominators():
@@ -191,7 +192,7 @@ def published(vectors, *, normalize, average, length=None, tools=None):
 
 def policy_loss(batch, now, clip_low=0.2, clip_high=0.2, clip_dual=None):
     bounds = {"clip_low": clip_low, "clip_high": clip_high, "clip_dual": clip_dual}
-    return (clipped_surrogate(now - batch.logp, batch.advantage, **bounds) * batch.weight).sum().item()
+    return (clipped_surrogate((now - batch.logp).exp(), batch.advantage, **bounds) * batch.weight).sum().item()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_grpo_clip_fraction(vectors):
     batch, now, _ = published(vectors, normalize=True, average="token")
     expected = vectors["grpo_family"]["grpo_old_verl_token_mean"]
     assert policy_loss(batch, now) == pytest.approx(expected["pg_loss"], abs=1e-9)
-    cut = clipped(now - batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
+    cut = clipped((now - batch.logp).exp(), batch.advantage, clip_low=0.2, clip_high=0.2)
     assert (cut * batch.also["mean/own"]).sum().item() == pytest.approx(expected["clipfrac"], abs=1e-7)
     gap = ((batch.logp - now) * batch.also["mean"]).sum().item()
     assert gap == pytest.approx(expected["ppo_kl"], abs=1e-9)
@@ -238,7 +239,7 @@ def test_search_r1_leaves_retrieved_text_out(vectors, name):
     assert policy == pytest.approx(expected["pg_loss"], abs=1e-9)
     assert divergence == pytest.approx(expected["kl_loss"], abs=1e-9)
     if tools:
-        cut = clipped(now - batch.logp, batch.advantage, clip_low=0.2, clip_high=0.2)
+        cut = clipped((now - batch.logp).exp(), batch.advantage, clip_low=0.2, clip_high=0.2)
         assert (cut * batch.also["mean"]).sum().item() == pytest.approx(expected["clipfrac"], abs=1e-7)
         expected_sum = expected["policy_loss_without_entropy"]
         assert policy + 0.001 * divergence == pytest.approx(expected_sum, abs=1e-9)

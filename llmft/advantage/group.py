@@ -7,10 +7,13 @@ from statistics import fmean, stdev
 from typing import Literal
 
 Advantage = Literal["group", "group_std", "leave_one_out"]
+Baseline = Literal["union", "own"]
 STD_FLOOR = 1e-6  # added to the deviation, as in the published implementations
 
 
-def group_advantages(rewards: Sequence[float], kind: Advantage) -> list[float]:
+def group_advantages(
+    rewards: Sequence[float], kind: Advantage, *, compared: Sequence[bool] | None = None
+) -> list[float]:
     """Credit of each response to one task.
 
     ``group`` is Dr. GRPO's: the reward minus the group's mean (https://arxiv.org/abs/2503.20783). ``group_std`` is
@@ -24,18 +27,24 @@ def group_advantages(rewards: Sequence[float], kind: Advantage) -> list[float]:
     Args:
         rewards: of the responses; rollouts whose reward failed are left out by the caller.
         kind: what is compared with what.
+        compared: which responses the others are compared with: mean and deviation are theirs. The rest, such as an
+            expert's, have an advantage over these and count for none, as in LUFFY's ``grpo_split``, where a deviation
+            of 0 is taken as 1. None for all.
 
     Raises:
-        ValueError: for fewer than two rewards, which compare with nothing.
+        ValueError: for fewer than two rewards to compare with. (The published implementations give a lone response
+            its whole reward, over ``1 + 1e-6``, which is no comparison.)
     """
-    count = len(rewards)
+    compared = [True] * len(rewards) if compared is None else compared
+    baseline = [reward for reward, counts in zip(rewards, compared, strict=True) if counts]
+    count = len(baseline)
     if count < 2:
         raise ValueError(
             f"a group of {count} has no advantage: there is nothing to compare with; "
             "give each task two or more scored responses, or leave its rows out"
         )
-    if all(reward == rewards[0] for reward in rewards):
-        return [0.0] * count
-    mean = fmean(rewards)
-    scale = {"group": 1.0, "group_std": stdev(rewards) + STD_FLOOR, "leave_one_out": (count - 1) / count}[kind]
-    return [(reward - mean) / scale for reward in rewards]
+    level = all(reward == baseline[0] for reward in baseline)
+    mean = baseline[0] if level else fmean(baseline)
+    scale = (1.0 if level else stdev(baseline)) + STD_FLOOR if kind == "group_std" else 1.0
+    others = (count - 1) / count if kind == "leave_one_out" else scale  # of one that is in the mean itself
+    return [(reward - mean) / (others if counts else scale) for reward, counts in zip(rewards, compared, strict=True)]

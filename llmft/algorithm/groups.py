@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from llmft.advantage.group import Advantage, group_advantages
+from llmft.advantage.group import Advantage, Baseline, group_advantages
 from llmft.advantage.overlong import overlong_penalty
 from llmft.distributed import gather
 from llmft.protocols import Drawn, Reward
@@ -62,23 +62,35 @@ def noted(group: Group, name: str, values: Sequence[float]) -> list[Rollout]:
     ]
 
 
-def compare(group: Group, *, advantage: Advantage, bonus: Sequence[float]) -> list[Rollout]:
-    """The group with advantages, among the rollouts that did not fail; one that is left alone teaches nothing.
+def compare(group: Group, *, advantage: Advantage, baseline: Baseline, bonus: Sequence[float]) -> list[Rollout]:
+    """The group with advantages, among the rollouts that did not fail; with fewer than two to compare, it teaches nothing.
 
-    What is compared is each reward plus its ``bonus``; the reward that is reported stays as it is.
+    What is compared is each reward plus its ``bonus``; the reward that is reported stays as it is. With the baseline
+    ``own`` it is compared with those of the rows that the policy wrote from their first token.
     """
+    there = [rollout for rollout in group if not rollout.failed]
+    compared = [baseline == "union" or rollout.source == "policy" for rollout in there]
     rewards = [rollout.reward + more for rollout, more in zip(group, bonus, strict=True) if not rollout.failed]
-    advantages = iter(group_advantages(rewards, advantage) if len(rewards) > 1 else [0.0] * len(rewards))
+    enough = sum(compared) > 1
+    advantages = iter(group_advantages(rewards, advantage, compared=compared) if enough else [0.0] * len(rewards))
     return [rollout.with_advantage(0.0 if rollout.failed else next(advantages)) for rollout in group]
 
 
 def divide(drawn: Sequence[Drawn], groups: Sequence[Group], parts: int) -> list[list[Rollout]]:
     """The rollouts of the groups in ``parts`` mini-batches.
 
-    A task's place in the step, counted over all ranks, decides: the number of ranks changes no mini-batch.
+    A task's place in the step, counted over all ranks, decides: the number of ranks changes no mini-batch. Tasks that
+    are met again are spread evenly among the others, so that each mini-batch has its share of them.
     """
-    places = {position: place for place, position in enumerate(sorted(gather([one.position for one in drawn])))}
+    places = {position: place for place, position in enumerate(_spread(gather([one.position for one in drawn])))}
     divided: list[list[Rollout]] = [[] for _ in range(parts)]
     for one, group in zip(drawn, groups, strict=True):
         divided[places[one.position] * parts // len(places)].extend(group)
     return divided
+
+
+def _spread(positions: Sequence[int]) -> list[int]:
+    """Positions in order, the negative ones evenly among the others."""
+    again, fresh = (sorted(one for one in positions if (one < 0) == met) for met in (True, False))
+    placed = [((place + 0.5) / len(some), one) for some in (again, fresh) for place, one in enumerate(some)]
+    return [one for _, one in sorted(placed)]

@@ -11,7 +11,7 @@ from torch.profiler import record_function
 
 from llmft.algorithm.groups import Group, has_signal
 from llmft.distributed import gather, sum_dicts
-from llmft.types import Rollout
+from llmft.types import Author, Rollout
 
 PHASE = "phase/"  # before the name of a phase in a profiler's trace
 
@@ -45,7 +45,9 @@ class Stopwatch:
 def rollout_metrics(groups: Sequence[Group], watch: Stopwatch) -> dict[str, float]:
     """Means over the responses that the policy wrote in this step, shares of groups, seconds and speed.
 
-    A mean of nothing is not reported: ``train/accuracy`` is missing where the reward cannot say what is correct.
+    Of responses that somebody else wrote, or began, it tells which are correct: ``train/accuracy/trace`` and
+    ``train/accuracy/replay``. A mean of nothing is not reported: ``train/accuracy`` is missing where the reward cannot
+    say what is correct.
     """
     sums = Counter({"groups": len(groups), "no_signal": sum(not has_signal(group) for group in groups)})
     for rollout in (rollout for group in groups for rollout in group):
@@ -57,6 +59,7 @@ def rollout_metrics(groups: Sequence[Group], watch: Stopwatch) -> dict[str, floa
         "train/length_mean": ("tokens", "own"),
         "train/truncated": ("truncated", "own"),
         "train/no_signal": ("no_signal", "groups"),
+        **{f"train/accuracy/{source}": (f"correct/{source}", f"judged/{source}") for source in ("trace", "replay")},
         **{key: (key, "scored") for key in totals if key.startswith("reward/")},
     }
     times = watch.metrics()
@@ -65,17 +68,20 @@ def rollout_metrics(groups: Sequence[Group], watch: Stopwatch) -> dict[str, floa
         **{key: value for key, value in totals.items() if key.startswith("train/failed")},
         "train/failed": totals.get("train/failed", 0.0),
         **times,
-        "speed/generated_tokens": totals.get("tokens", 0.0),
-        "speed/tokens_per_s": totals.get("tokens", 0.0) / max(times.get("time/generate_s", 0.0), 1e-9),
+        "speed/generated_tokens": totals.get("generated", 0.0),
+        "speed/tokens_per_s": totals.get("generated", 0.0) / max(times.get("time/generate_s", 0.0), 1e-9),
     }
 
 
 def _count(rollout: Rollout, sums: Counter[str]) -> None:
-    """Add one rollout to the sums. What others wrote is counted as failed where it is, and nowhere else."""
+    """Add one rollout to the sums. What others wrote is counted as failed, as correct, and nowhere else."""
     score = rollout.score
+    sums.update({"generated": rollout.authors.count(Author.POLICY)})
     if rollout.failed:
         sums.update({"train/failed": 1, f"train/failed/{score.failure if score else None}": 1})
     if rollout.source != "policy":
+        if score is not None and not rollout.failed and score.correct is not None:
+            sums.update({f"judged/{rollout.source}": 1, f"correct/{rollout.source}": score.correct})
         return
     sums.update({"own": 1, "tokens": len(rollout.token_ids), "truncated": rollout.finish == "length"})
     if score is None or score.value is None:

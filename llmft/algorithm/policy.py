@@ -5,31 +5,33 @@ for each step:
     while groups have no signal, at most ``refills`` times: replace them by those of further tasks
     reward  +  overlong penalty  -  kl_coef · KL(policy ‖ reference): compare each response with its group
     for each epoch, for each mini-batch of groups: one optimizer step on
-        clipped ratio · advantage  +  kl_coef · KL(policy ‖ reference)  -  entropy coefficient · entropy
+        reshaped, clipped ratio · advantage  +  kl_coef · KL(policy ‖ reference)  -  entropy coefficient · entropy
+        +  sft_coef · negative log-likelihood of what others wrote
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from llmft.advantage.group import Advantage
+from llmft.advantage.group import Advantage, Baseline
 from llmft.algorithm.entropy import EntropyCoefficient
 from llmft.algorithm.groups import Group, Sampled, choose, compare, divide, missing, noted, overlong_penalties, score
 from llmft.algorithm.metrics import Stopwatch, rollout_metrics
-from llmft.algorithm.reference import divergences, reference_logp
-from llmft.batch import Average, Component, pack
+from llmft.algorithm.reference import divergences
+from llmft.algorithm.updates import Packing, mark_first
+from llmft.batch import Average, Component
 from llmft.config import Why
 from llmft.distributed import gather
 from llmft.loss.kl import ESTIMATORS, Estimator, k3
-from llmft.loss.policy import clipped, clipped_surrogate, unclipped_ratio
+from llmft.loss.nll import negative_log_likelihood
 from llmft.loss.ratio import Ratio, log_ratio
-from llmft.protocols import Drawn, Guidance, Policy, Reward, Rollouts, State, Tasks, TokenScores
+from llmft.loss.token import Bounds, Priced, TokenLoss
+from llmft.protocols import Guidance, Policy, Reward, Rollouts, State, Tasks, TokenScores
 from llmft.seeds import Seeds
 from llmft.types import Batch, Rollout, Step, Task
 
@@ -58,7 +60,8 @@ class PolicyOptimization:
         clip_low: how far below 1 the ratio may fall before the gradient is cut.
         clip_high: how far above 1.
         clip_dual: largest ratio that counts where the advantage is negative; None for no bound.
-        advantage: what a reward is compared with (see `group_advantages`).
+        advantage: how a reward is compared with others (see `group_advantages`), and
+        baseline: with which: all of its group, or those of the responses that the policy wrote.
         average: what a token's loss is averaged over (see `llmft.batch.Component`), and
         length: tokens that its constant averages divide by; None for the others.
         overlong_buffer: share of the longest response in which its penalty grows (see `overlong_penalty`); 0 for none.
@@ -68,9 +71,10 @@ class PolicyOptimization:
         kl_in: whether it is added to the loss of each token, or taken off each response's reward.
         kl_estimator: of this divergence; ``train/kl`` is always k3.
         entropy_coef: weight of the bonus for entropy, and
+        entropy_average: what it is averaged over, whoever wrote the tokens; None for what the loss is, and
         entropy_target: nats per token that it is adapted to; None to leave it, and
         entropy_lr: how fast it is learned; None to have it in inverse proportion (see `EntropyCoefficient`).
-        reference_rows: rows of one forward pass of that first policy.
+        reference_rows: rows of one forward pass without gradient: of that first policy, or to count for ``all_max``.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class PolicyOptimization:
         clip_high: Annotated[float, Ge(0), ABOVE],
         clip_dual: Annotated[float, Gt(1)] | None,
         advantage: Advantage,
+        baseline: Baseline,
         average: Average,
         length: Annotated[float, Gt(0)] | None,
         overlong_buffer: Annotated[float, Interval(ge=0, le=1), SHARE],
@@ -94,6 +99,7 @@ class PolicyOptimization:
         kl_in: Literal["loss", "reward"],
         kl_estimator: Estimator,
         entropy_coef: Annotated[float, Ge(0)],
+        entropy_average: Literal["token", "sequence"] | None,
         entropy_target: Annotated[float, Gt(0)] | None,
         entropy_lr: Annotated[float, Gt(0)] | None,
         reference_rows: Annotated[int, Ge(1)],
@@ -101,6 +107,7 @@ class PolicyOptimization:
         rollouts: Rollouts,
         reward: Reward,
         guidance: Guidance,
+        loss: TokenLoss,
     ) -> None:
         Component(average, length)  # refuses a constant average without its constant
         if mini_batches > tasks_per_step:
@@ -109,66 +116,83 @@ class PolicyOptimization:
             )
         self.tasks_per_step, self.group_size, self.refills = tasks_per_step, group_size, refills
         self.mini_batches, self.epochs = mini_batches, epochs
-        self.bounds, self.clip_dual = {"clip_low": clip_low, "clip_high": clip_high}, clip_dual
+        self.bounds: Bounds = {"clip_low": clip_low, "clip_high": clip_high, "clip_dual": clip_dual}
         self.ratio: Ratio = ratio
         self.advantage: Advantage = advantage
-        self.average: Average = average
-        self.length, self.mask_truncated = length, mask_truncated
+        self.baseline: Baseline = baseline
+        self.mask_truncated = mask_truncated
         self.longest = rollouts.sampling.max_new_tokens
         self.overlong = overlong_buffer * self.longest
         self.kl_in_loss, self.kl_in_reward = (kl_coef, 0.0) if kl_in == "loss" else (0.0, kl_coef)
         self.kl_estimator: Estimator = kl_estimator
         self.entropy = EntropyCoefficient(entropy_coef, entropy_target, entropy_lr)
         self.policy, self.rollouts, self.reward, self.guidance = policy, rollouts, reward, guidance
+        self.token_loss = loss
         # Samplers report log-probs at their temperature, and greedy ones at 1: so must the policy, or no ratio starts at 1.
         self.temperature = rollouts.sampling.temperature or 1.0
         self.in_passes = {"temperature": self.temperature, "rows": reference_rows}
+        self.packing = Packing(
+            policy=policy,
+            **self.in_passes,
+            loss=loss,
+            average=average,
+            length=length,
+            entropy_average=entropy_average if entropy_coef > 0 else None,
+            keep_all=self.kl_in_loss > 0 or entropy_coef > 0,
+            reference=self.kl_in_loss > 0,
+        )
         if kl_coef > 0:
             policy.keep_reference()
 
     @staticmethod
-    def faults(tasks: Sequence[Task]) -> list[str]:
+    def faults(tasks: Sequence[Task], settings: Mapping[str, Any]) -> list[str]:
         """None: a task needs only a prompt here, and what it needs besides is for the reward to say."""
         return []
 
     def collect(self, tasks: Tasks, seeds: Seeds) -> Step:
         """Sample and score a group of responses for each of the next tasks, refill, compare."""
-        watch, rounds = Stopwatch(), 0
-        sampled = self._sample(tasks.take(self.tasks_per_step), seeds, watch)
+        watch, rounds, guided = Stopwatch(), 0, self.guidance.guiding
+        sampled = self._sample(tasks, self.tasks_per_step, seeds, watch)
         while (lacking := missing(sampled, self.tasks_per_step)) and rounds < self.refills:
             rounds += 1
-            sampled += self._sample(tasks.take(lacking), seeds.child("refill", rounds), watch)
+            sampled += self._sample(tasks, lacking, seeds.child("refill", rounds), watch)
         self.guidance.observe(gather([one.group for one in sampled]))
         chosen = choose(sampled, self.tasks_per_step)
         with watch("logps"):
             groups, divergence = self._compare([one.group for one in chosen])
             parts = divide([one.drawn for one in chosen], groups, self.mini_batches)
-            updates = _mark_first([self._batch(part) for part in parts] * self.epochs)
+            updates = mark_first([self._batch(part, guided) for part in parts] * self.epochs)
         refilled = {"train/refills": float(rounds), "train/refill_missing": float(lacking)} if self.refills else {}
         metrics = rollout_metrics([one.group for one in sampled], watch)
-        return Step(updates, [one for group in groups for one in group], {**metrics, **divergence, **refilled})
+        return Step(
+            updates,
+            [one for group in groups for one in group],
+            {**metrics, **divergence, **refilled, **self.guidance.metrics()},
+        )
 
     def loss(self, policy: Policy, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one micro-batch, a share of the update's."""
         scores = policy.scores(
             part, temperature=self.temperature, entropy="gradient" if self.entropy.value else "value"
         )
-        per_token = self.surrogate(scores.logp, part)
+        priced = self.price(scores.logp, part)
+        per_token = priced.loss
         if self.kl_in_loss:
             divergence = ESTIMATORS[self.kl_estimator](scores.logp, part.also["reference"])
             per_token = per_token + self.kl_in_loss * divergence
+        loss = (per_token * part.weight).sum()
         if self.entropy.value and scores.entropy is not None:
-            per_token = per_token - self.entropy.value * scores.entropy
-        return (per_token * part.weight).sum(), self._metrics(scores, part)
+            loss = loss - self.entropy.value * (scores.entropy * part.also.get("weight/entropy", part.weight)).sum()
+        if "weight/sft" in part.also:
+            imitation = (negative_log_likelihood(scores.logp) * part.also["weight/sft"]).sum()
+            loss = loss + self.token_loss.sft_coef * imitation
+        return loss, self._metrics(scores, priced, part)
 
-    def surrogate(self, logp: Tensor, part: Batch) -> Tensor:
-        """[B, T] policy-gradient loss of each token, by who wrote it.
-
-        Tokens of a trace or a replay have the unclipped ratio to their stored log-probability: the policy begins far
-        from their author, where clipping would cut the gradient of most of them.
-        """
-        own = clipped_surrogate(self._log_ratio(logp, part), part.advantage, **self.bounds, clip_dual=self.clip_dual)
-        return torch.where(part.off_policy, unclipped_ratio(logp, part.logp, part.advantage), own)
+    def price(self, logp: Tensor, part: Batch) -> Priced:
+        """[B, T] policy-gradient loss of each token, by who wrote it."""
+        ratio = log_ratio(logp, part.logp, part.also["mean/own"] != 0, ratio=self.ratio)
+        bounds = self.bounds if self.token_loss.clips(guided="guided" in part.also) else None
+        return self.token_loss(logp, part.logp, part.advantage, part.off_policy, ratio, bounds)
 
     def report(self, sums: Mapping[str, float]) -> dict[str, float]:
         """The sums as they are, each a mean already; the entropy's coefficient adapts to what the update had of it."""
@@ -188,11 +212,16 @@ class PolicyOptimization:
         self.guidance.load_state_dict(state["guidance"])
         self.entropy.load_state_dict(state["entropy"])
 
-    def _sample(self, drawn: Sequence[Drawn], seeds: Seeds, watch: Stopwatch) -> list[Sampled]:
-        """The scored groups of some tasks."""
-        plans = self.guidance.plan(drawn, self.group_size, seeds)
+    def _sample(self, tasks: Tasks, count: int, seeds: Seeds, watch: Stopwatch) -> list[Sampled]:
+        """The scored groups of this rank's share of the next ``count`` tasks."""
+        with watch("guide"):
+            drawn = self.guidance.draw(tasks, count, seeds)
+            plans = self.guidance.plan(drawn, self.group_size, seeds)
         with watch("generate"):
             own = self.rollouts.collect(drawn, [plan.own for plan in plans], seeds)
+            if any(plan.begun for plan in plans):
+                continued = self.rollouts.complete(drawn, [plan.begun for plan in plans], seeds)
+                own = [[*mine, *more] for mine, more in zip(own, continued, strict=True)]
         with watch("reward"):
             groups = score([[*mine, *plan.given] for mine, plan in zip(own, plans, strict=True)], self.reward)
         if self.overlong:
@@ -208,41 +237,31 @@ class PolicyOptimization:
         for group, far in zip(groups, gone, strict=True):
             penalties = zip(self._overlong_penalties(group), far, strict=True)
             bonus = [penalty - self.kl_in_reward * one for penalty, one in penalties]
-            compared.append(compare(group, advantage=self.advantage, bonus=bonus))
+            compared.append(compare(group, advantage=self.advantage, baseline=self.baseline, bonus=bonus))
         return compared, metrics
 
     def _overlong_penalties(self, group: Group) -> list[float]:
         return overlong_penalties(group, self.longest, self.overlong)
 
-    def _batch(self, rollouts: Sequence[Rollout]) -> Batch:
+    def _batch(self, rollouts: Sequence[Rollout], guided: bool) -> Batch:
         rollouts = [one for one in rollouts if not (self.mask_truncated and one.finish == "length")]
-        everyone_learns = self.kl_in_loss > 0 or self.entropy.value > 0
-        batch = pack(rollouts, average=self.average, length=self.length, keep_all=everyone_learns)
-        if not self.kl_in_loss or not len(batch):
-            return batch
-        return replace(batch, also={**batch.also, "reference": reference_logp(self.policy, batch, **self.in_passes)})
+        return self.packing.batch(rollouts, guided=guided)
 
-    def _log_ratio(self, logp: Tensor, part: Batch) -> Tensor:
-        return log_ratio(logp, part.logp, part.also["mean/own"] != 0, ratio=self.ratio)
-
-    def _metrics(self, scores: TokenScores, part: Batch) -> dict[str, Tensor]:
+    def _metrics(self, scores: TokenScores, priced: Priced, part: Batch) -> dict[str, Tensor]:
         logp, shares = scores.logp.detach(), part.also
-        cut = clipped(self._log_ratio(logp, part), part.advantage, **self.bounds)
         of_what = shares["mean/own" if self.ratio == "token" else "mean/own_rows"]
-        metrics = {"train/clip_fraction": (cut * of_what).sum()}
+        metrics = {"train/clip_fraction": (priced.cut * of_what).sum()}
+        if "guided" in shares:
+            metrics["train/off_policy_share"] = (part.off_policy * shares["mean"]).sum(dtype=torch.float64)
+        if "mean/off" in shares:
+            metrics["train/off_policy_prob"] = (logp.exp() * shares["mean/off"]).sum()
+            metrics["train/off_policy_weight"] = (priced.ratio * shares["mean/off"]).sum()
+        if "weight/sft" in shares:
+            metrics["train/nll"] = (negative_log_likelihood(logp) * shares["weight/sft"]).sum()
         if "reference" in shares:
             metrics["train/kl"] = (k3(logp, shares["reference"]) * shares["mean"]).sum()
         if scores.entropy is not None:
-            metrics["train/entropy"] = (scores.entropy.detach() * shares["mean"]).sum()
+            metrics["train/entropy"] = (scores.entropy.detach() * shares["mean/own"]).sum()
         if "mean/gap" in shares:
             metrics["train/logp_gap"] = ((logp - part.logp).abs() * shares["mean/gap"]).sum()
         return metrics
-
-
-def _mark_first(updates: Sequence[Batch]) -> list[Batch]:
-    """Ask the first update for the gap between sampler and trainer: it alone sees the weights that were sampled from."""
-    first = next((place for place, batch in enumerate(updates) if len(batch)), None)
-    return [
-        replace(batch, also={**batch.also, "mean/gap": batch.also["mean/own"]}) if place == first else batch
-        for place, batch in enumerate(updates)
-    ]

@@ -1,8 +1,9 @@
-"""Log-probabilities under the reference policy, once per batch, in passes that fit into memory."""
+"""Log-probabilities without gradient, once per batch, in passes that fit into memory: of the policy and its reference."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,12 +16,22 @@ from llmft.types import Batch, Rollout
 
 
 def reference_logp(policy: Policy, batch: Batch, *, temperature: float, rows: int) -> Tensor:
-    """[B, T] of ``batch.tokens``, computed ``rows`` rows at a time, rows of similar length together."""
+    """[B, T] of ``batch.tokens`` under the reference, computed ``rows`` rows at a time."""
+    return _in_passes(partial(policy.reference_logp, temperature=temperature), policy.device, batch, rows)
+
+
+@torch.no_grad()
+def current_logp(policy: Policy, batch: Batch, *, temperature: float, rows: int) -> Tensor:
+    """[B, T] of ``batch.tokens`` under the policy of now, computed ``rows`` rows at a time."""
+    return _in_passes(partial(policy.logp, temperature=temperature), policy.device, batch, rows)
+
+
+def _in_passes(score: Callable[[Batch], Tensor], device: torch.device, batch: Batch, rows: int) -> Tensor:
+    """[B, T] in passes of rows of similar length."""
     logp = torch.zeros_like(batch.logp)
-    order = torch.argsort(batch.length, descending=True, stable=True)
-    for index in order.split(rows):
-        part = batch.rows(index).to(policy.device)
-        logp[index, : part.tokens.shape[1]] = policy.reference_logp(part, temperature=temperature).to(logp)
+    for index in torch.argsort(batch.length, descending=True, stable=True).split(rows) if len(batch) else ():
+        part = batch.rows(index).to(device)
+        logp[index, : part.tokens.shape[1]] = score(part).to(logp)
     return logp
 
 

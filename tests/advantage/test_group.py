@@ -61,3 +61,48 @@ def test_advantages_sum_to_zero_and_keep_the_order(values, kind):
     assert math.fsum(advantages) == pytest.approx(0, abs=1e-6)
     by_reward = [advantage for _, advantage in sorted(zip(values, advantages, strict=True))]
     assert by_reward == sorted(advantages)
+
+
+# ---------------------------------------------------------------- compared with some of the group
+
+OWN_OF_FOUR = [False, True, True, True]  # the first is somebody else's
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # the own rewards 0, 1, 0: mean 1/3, unbiased deviation 1/√3
+        ("group", [2 / 3, -1 / 3, 2 / 3, -1 / 3]),
+        ("group_std", [value / (1 / math.sqrt(3) + 1e-6) for value in (2 / 3, -1 / 3, 2 / 3, -1 / 3)]),
+        # another's against all three; one's own against the other two: 0 - 1/2, 1 - 0, 0 - 1/2
+        ("leave_one_out", [2 / 3, -1 / 2, 1.0, -1 / 2]),
+    ],
+)
+def test_compared_with_the_policys_own(kind, expected):
+    assert group_advantages([1, 0, 1, 0], kind, compared=OWN_OF_FOUR) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "first"), [("group", 1.0), ("group_std", 1 / 1.000001), ("leave_one_out", 1.0)])
+def test_equal_own_rewards_are_no_signal_and_their_deviation_counts_as_one(kind, first):
+    got = group_advantages([1, 0, 0, 0], kind, compared=OWN_OF_FOUR)
+    assert got == [pytest.approx(first, abs=1e-15), 0, 0, 0]
+    assert group_advantages([0.1] * 4, kind, compared=OWN_OF_FOUR) == [0.0] * 4
+
+
+def test_the_published_split(shared):
+    vectors = json.loads(shared("vectors/vectors.json").read_text())
+    rewards, expected = vectors["inputs"]["REWARDS"], vectors["advantages"]["grpo_split_on_rows_only_no_std"]
+    groups = [group_advantages(one, "group", compared=OWN_OF_FOUR) for one in (rewards[:4], rewards[4:])]
+    assert groups[0] + groups[1] == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(rewards, st.booleans()), min_size=2, max_size=12), st.sampled_from(get_args(Advantage)))
+def test_what_is_not_compared_with_changes_no_others_credit(pairs, kind):
+    values, compared = zip(*pairs, strict=True)
+    if sum(compared) < 2:
+        with pytest.raises(ValueError, match="nothing to compare with"):
+            group_advantages(values, kind, compared=compared)
+        return
+    together = group_advantages(values, kind, compared=compared)
+    alone = group_advantages([value for value, counts in pairs if counts], kind)
+    assert [one for one, counts in zip(together, compared, strict=True) if counts] == alone

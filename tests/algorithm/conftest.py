@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from plain import token_loss
 
 from llmft.distributed import rank, world_size
 from llmft.guidance.none import Unguided
-from llmft.protocols import Drawn
+from llmft.protocols import Drawn, Plan
 from llmft.seeds import Seeds
 from llmft.types import Author, Rollout, Sampling, Score, Task
 
@@ -24,6 +26,7 @@ GRPO = {
     "clip_high": 0.2,
     "clip_dual": None,
     "advantage": "group_std",
+    "baseline": "union",
     "average": "token",
     "length": None,
     "overlong_buffer": 0.0,
@@ -32,6 +35,7 @@ GRPO = {
     "kl_in": "loss",
     "kl_estimator": "k3",
     "entropy_coef": 0.0,
+    "entropy_average": None,
     "entropy_target": None,
     "entropy_lr": None,
     "reference_rows": 2,
@@ -67,6 +71,9 @@ class Written:
 
     def collect(self, tasks: Sequence[Drawn], n: Sequence[int], seeds: Seeds) -> list[list[Rollout]]:
         return [[write(drawn.task, j) for j in range(count)] for drawn, count in zip(tasks, n, strict=True)]
+
+    def complete(self, tasks: Sequence[Drawn], begun: Sequence[Sequence[Rollout]], seeds: Seeds) -> list[list[Rollout]]:
+        return [list(rows) for rows in begun]  # whole already
 
 
 def write(task: Task, j: int) -> Rollout:
@@ -108,10 +115,37 @@ class Watching(Unguided):
         self.seen.extend((group[0].task.id, len(group)) for group in groups)
 
 
-def policy_optimization(policy, guidance=None, rollouts=None, **changes):
+class Giving(Watching):
+    """Writes the last response of each group itself: an expert's whole, its beginning, and a replay, task by task."""
+
+    guiding = True
+
+    def plan(self, tasks: Sequence[Drawn], group_size: int, seeds: Seeds) -> list[Plan]:
+        return [self._plan(one.task, group_size - 1) for one in tasks]
+
+    @staticmethod
+    def _plan(task: Task, own: int) -> Plan:
+        kind, row = int(task.id[1:]) % 3, write(task, own)
+        size = len(row.token_ids)
+        if kind == 2:
+            return Plan(own, (replace(row, authors=(Author.REPLAY,) * size, source="replay"),))
+        half = size // 2 if kind == 1 else size
+        authors = (Author.TRACE,) * half + (Author.POLICY,) * (size - half)
+        logps = (0.0,) * half + row.logps[half:]
+        row = replace(row, authors=authors, logps=logps, source="trace")
+        return Plan(own, begun=(row,)) if kind == 1 else Plan(own, (row,))
+
+
+def policy_optimization(policy, guidance=None, rollouts=None, loss=None, **changes):
     from llmft.algorithm.policy import PolicyOptimization
 
-    live = {"policy": policy, "rollouts": rollouts or Written(), "reward": Known(), "guidance": guidance or Unguided()}
+    live = {
+        "policy": policy,
+        "rollouts": rollouts or Written(),
+        "reward": Known(),
+        "guidance": guidance or Unguided(),
+        "loss": loss or token_loss(),
+    }
     return PolicyOptimization(**{**GRPO, **changes}, **live)
 
 

@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-import conftest as parts
 import torch.distributed as dist
 
 sys.path.append(str(Path(__file__).parents[1]))
+import conftest as parts
 from double import in_float64
 
 from llmft.algorithm.sft import SFT
@@ -35,6 +35,12 @@ AND_THESE = {  # with the first rank silent
     "rloo": {"ratio": "sequence_product", "advantage": "leave_one_out", "kl_coef": 0.1, "kl_in": "reward"},
     "refilled": {"average": "token", "refills": 2, "mini_batches": 2, "overlong_buffer": 0.5},
     "masked": {"average": "sequence", "mask_truncated": True, "refills": 1},
+    "guided": {"average": "token", "mini_batches": 2, "entropy_coef": 0.01, "entropy_average": "sequence"},
+    "imitating": {"average": "constant", "length": 8.0, "baseline": "own", "advantage": "group"},
+}
+LOSSES = {
+    "guided": {"off_reshape": "gamma", "all_max": 0.006, "clip": "unguided"},  # a token of 128 has some 0.008
+    "imitating": {"sft_coef": 0.5},
 }
 
 
@@ -47,8 +53,14 @@ def main(file: str, world: int, rank: int) -> None:
         tasks = [parts.task(number, *order[number % 2]) for number in range(3)]
         for name, changes in (RECIPES | AND_THESE if place == "first" else RECIPES).items():
             policy = in_float64(source.load(quantization=None, adapter=None, seeds=Seeds(0)))
-            guidance = parts.Watching()
-            algorithm = parts.policy_optimization(policy, guidance, tasks_per_step=3, group_size=3, **changes)
+            guidance = parts.Giving() if name in LOSSES else parts.Watching()
+            options = {
+                "tasks_per_step": 3,
+                "group_size": 3,
+                "loss": parts.token_loss(**LOSSES.get(name, {})),
+                **changes,
+            }
+            algorithm = parts.policy_optimization(policy, guidance, **options)
             step = one_step(algorithm, policy, tasks)
             results[f"{name}, the {place} rank silent"] = {**step, "observed": sorted(guidance.seen)}
     answers = [
@@ -57,6 +69,7 @@ def main(file: str, world: int, rank: int) -> None:
     ]
     policy = in_float64(source.load(quantization=None, adapter=None, seeds=Seeds(0)))
     options = {"tasks_per_step": 3, "mini_batches": 3, "which": "all", "length": None, "max_length": 64, "packing": 8}
+    options |= {"without_trace": "stop", "min_reward": None, "reward": None}
     for average in ("token", "sequence"):  # in each update only one rank has an answer
         results[f"sft {average}"] = one_step(SFT(**options, average=average, tokens=source.tokens()), policy, answers)
     if rank == 0:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from llmft.batch import pack
+from llmft.guidance.none import Unguided
 from llmft.model.policy import prediction_scores
 from llmft.protocols import Plan
 from llmft.seeds import Seeds
@@ -79,7 +80,7 @@ def test_metrics_of_collecting(parts, policy):
     assert metrics.pop("train/failed") == metrics.pop("train/failed/sandbox") == 1
     assert metrics.pop("speed/generated_tokens") == 18
     assert metrics.pop("speed/tokens_per_s") > 0
-    assert metrics.keys() == {"time/generate_s", "time/reward_s", "time/logps_s"}
+    assert metrics.keys() == {"time/guide_s", "time/generate_s", "time/reward_s", "time/logps_s"}
 
 
 def test_mini_batches_and_epochs(parts, policy):
@@ -204,10 +205,7 @@ def test_the_temperature_of_sampling_is_the_temperature_of_scoring(parts, policy
     assert parts.policy_optimization(policy).temperature == 0.7
     rollouts = parts.Written()
     rollouts.sampling = Sampling(temperature=0.0, max_new_tokens=8)  # greedy log-probs are reported at 1
-    live = {"policy": policy, "rollouts": rollouts, "reward": parts.Known(), "guidance": None}
-    from llmft.algorithm.policy import PolicyOptimization
-
-    assert PolicyOptimization(**parts.GRPO, **live).temperature == 1.0
+    assert parts.policy_optimization(policy, rollouts=rollouts).temperature == 1.0
 
 
 def test_the_gap_is_zero_where_sampler_and_trainer_agree(parts, policy):
@@ -225,7 +223,7 @@ def test_the_gap_is_zero_where_sampler_and_trainer_agree(parts, policy):
 # ---------------------------------------------------------------- the seam for off-policy rows
 
 
-class OneTrace:
+class OneTrace(Unguided):
     """One place of each group is an expert's."""
 
     def __init__(self, trace: Rollout) -> None:
@@ -256,7 +254,7 @@ def test_given_rows_join_the_group_and_are_not_clipped(parts, policy):
     (update,) = step.updates
     assert update.off_policy.any(1).tolist() == [False, False, True]
     logp = torch.full_like(update.logp, -3.0)
-    loss = algorithm.surrogate(logp, update)
+    loss = algorithm.price(logp, update).loss
     # The policy's own probability times the advantage; the ratio to a stored 0 is far below the clip.
     assert loss[update.off_policy].tolist() == pytest.approx([-math.exp(-3) * 2 / 3] * 3)
 

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from llmft.algorithm.reference import reference_logp
 from llmft.batch import pack
 from llmft.seeds import Seeds
 from llmft.types import Author, Rollout
@@ -59,11 +58,7 @@ def ours(parts, policy, spread, **changes):
     algorithm = parts.policy_optimization(policy, rollouts=rollouts, **options)
     tasks = [parts.task(number, REWARDS[number], LENGTHS[number]) for number in range(3)]
     step = algorithm.collect(parts.Stream(tasks), Seeds(0))
-    every = bool(changes.get("kl_coef") or changes.get("entropy_coef"))
-    part = pack(step.rollouts, average=algorithm.average, length=algorithm.length, keep_all=every, dtype=F64)
-    if changes.get("kl_coef"):
-        reference = reference_logp(policy, part, temperature=algorithm.temperature, rows=5)
-        part = replace(part, also={**part.also, "reference": reference})
+    part = algorithm.packing._replace(dtype=F64, rows=5).batch(step.rollouts, guided=False)
     return algorithm, step.rollouts, part
 
 

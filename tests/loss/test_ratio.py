@@ -58,7 +58,7 @@ def test_the_clipped_surrogate_of_a_sequence(advantage, low, high, loss, slope):
     logp = (CHANGE - 1.5).requires_grad_()
     ratio = log_ratio(logp, torch.full_like(CHANGE, -1.5), OWN, ratio="sequence_mean")
     bounds = {"clip_low": low, "clip_high": high, "clip_dual": None}
-    per_token = clipped_surrogate(ratio, torch.full_like(CHANGE, advantage), **bounds)
+    per_token = clipped_surrogate(ratio.exp(), torch.full_like(CHANGE, advantage), **bounds)
     (per_token[0, OWN[0]].sum() / 3).backward()  # the row's loss, as average=sequence shares it out among its tokens
     assert per_token[0].tolist() == pytest.approx([loss] * 6, abs=1e-12)
     assert logp.grad[0].tolist() == pytest.approx([slope * own for own in OWN[0].tolist()], abs=1e-12)
