@@ -12,6 +12,9 @@ from llmft.types import Author, Message, Rollout, Task, Trace
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+OPENING = "<think>\n"  # of a reasoning model's thoughts; some chat templates end with it
+TAIL = 16  # tokens at the end of a prompt that hold an opening, whatever the tokenizer
+
 
 def tokenizer_faults(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Why a tokenizer cannot serve, in words that say what to do."""
@@ -84,14 +87,22 @@ def _rust_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Any:
     return tokenizer.backend_tokenizer if kind._encode_plus is PreTrainedTokenizerFast._encode_plus else None
 
 
+def response_text(tokens: Tokens, prompt_ids: tuple[int, ...], trace: Trace) -> str:
+    """What of a trace is the response: a prompt that ends with the opening of its thoughts has written that already."""
+    opened = trace.text.startswith(OPENING) and tokens.text(prompt_ids[-TAIL:]).endswith(OPENING)
+    return trace.text.removeprefix(OPENING) if opened else trace.text
+
+
 def as_response(tokens: Tokens, task: Task, prompt_ids: tuple[int, ...], trace: Trace, *, limit: int) -> Rollout:
     """A trace as a response to its task, every token of advantage 1 and of unknown log-probability.
 
     ``limit`` bounds the tokens of prompt and response together: a longer response is cut, loses its end token and
     says so in ``finish``; where the prompt leaves no room it has no tokens.
     """
-    whole = tokens.response(trace.text)
+    text = response_text(tokens, prompt_ids, trace)
+    whole = tokens.response(text)
     kept = whole[: max(limit - len(prompt_ids), 0)]
+    cut = len(kept) < len(whole)
     return Rollout(
         task=task,
         prompt_ids=prompt_ids,
@@ -99,7 +110,7 @@ def as_response(tokens: Tokens, task: Task, prompt_ids: tuple[int, ...], trace: 
         logps=(0.0,) * len(kept),
         authors=(Author.TRACE,) * len(kept),
         source="trace",
-        text=trace.text,
-        finish="end" if len(kept) == len(whole) else "length",
+        text=tokens.text(kept) if cut else text,
+        finish="length" if cut else "end",
         advantages=(1.0,) * len(kept),
     )

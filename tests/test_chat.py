@@ -61,7 +61,31 @@ def test_a_prompt_has_the_template_s_special_tokens_and_no_more():
 def test_a_trace_is_cut_at_the_limit_and_says_so(limit, kept, finish):
     chat = CHATS["characters"]
     rollout = as_response(chat, Task("t", (), "math"), (1, 5, 6), Trace("12"), limit=limit)
-    assert (rollout.text, rollout.finish, rollout.source) == ("12", finish, "trace")
+    assert (rollout.text, rollout.finish, rollout.source) == (kept, finish, "trace")
     assert chat.text(rollout.token_ids) == kept
     assert (chat.eos_id in rollout.token_ids) == (finish == "end")
     assert rollout.advantages == (1.0,) * len(rollout.token_ids)
+
+
+OPENS = "{{ messages[0]['content'] }}<|im_start|>assistant\n{{ '<think>\n' }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "trace", "response"),
+    [
+        (OPENS, "<think>\nSo 4.\n</think>\n4", "So 4.\n</think>\n4"),  # the prompt has written the opening
+        (OPENS, "So 4.\n</think>\n4", "So 4.\n</think>\n4"),
+        (OPENS, "<think> So 4.</think>4", "<think> So 4.</think>4"),
+        (OPENS, "4 <think>\n", "4 <think>\n"),
+        (OPENS.replace("k>\n", "k>"), "<think>\nSo 4.", "<think>\nSo 4."),
+        (OPENS.replace("<think>", "think:"), "<think>\nSo 4.", "<think>\nSo 4."),
+    ],
+)
+def test_an_opening_of_thoughts_that_the_prompt_has_written_is_not_written_again(template, trace, response):
+    tokenizer = byte_level()
+    tokenizer.chat_template = template
+    chat = Chat(tokenizer)
+    task = Task("t", ({"role": "user", "content": "2+2"},), "math")
+    rollout = as_response(chat, task, chat.prompt(task.messages), Trace(trace), limit=200)
+    assert rollout.text == response
+    assert rollout.token_ids == chat.response(response)

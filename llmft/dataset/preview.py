@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from llmft.chat import response_text
 from llmft.config import ConfigError, build, check, compose
 from llmft.types import Message, Splits, Task
 
@@ -144,7 +145,7 @@ def print_task(console: Console, tokens: Chat, task: Task, limit: int) -> None:
     if not task.traces:
         console.print("no trace: the policy writes the response", style="dim")
     for trace in task.traces:
-        response = response_tokens(tokens, trace.text)
+        response = response_tokens(tokens, response_text(tokens, tuple(token.id for token in prompt), trace))
         console.print(f"response by {trace.source!r}, {len(response)} tokens, all trained", style="dim", markup=False)
         for line in grid(response, console.width, limit):
             console.print(line, no_wrap=True)
@@ -169,10 +170,11 @@ def lengths(tokens: Chat, splits: Splits, context: int) -> Table:
     for name in ("train", "heldout", "test"):
         tasks: Sequence[Task] = getattr(splits, name)
         some = tasks[:MEASURED]
-        prompts = [len(tokens.prompt(task.messages, task.tools)) for task in some]
+        laid_out = [tokens.prompt(task.messages, task.tools) for task in some]
+        prompts = [len(ids) for ids in laid_out]
         whole = [
-            (length, len(tokens.response(trace.text)))
-            for task, length in zip(some, prompts, strict=True)
+            (len(ids), len(tokens.response(response_text(tokens, ids, trace))))
+            for task, ids in zip(some, laid_out, strict=True)
             for trace in task.traces
         ]
         table.add_row(

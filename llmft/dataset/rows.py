@@ -1,26 +1,32 @@
 """Tasks from rows: JSONL, Parquet or a hub's dataset, with the columns named in YAML.
 
-The final answer is taken out of the answer column, and written at the end of each trace in the form that the reward
-reads. No question stands in two splits: test wins over held-out, held-out over train.
+The final answer is taken out of the answer column. A trace that is the answer's own column has it written at its end in
+the form that the reward reads; what others wrote stays as it is, right or wrong. No question stands in two splits: test
+wins over held-out, held-out over train.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-from random import Random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
+from llmft.dataset import cells
+from llmft.dataset.cells import Unusable
 from llmft.dataset.files import Bad, Row, Source, read
-from llmft.seeds import Seeds
+from llmft.dataset.splits import apart, carve, require_distinct_ids
+from llmft.dataset.traces import with_traces
 from llmft.types import Kind, Message, Splits, Task, Trace
 
 log = logging.getLogger(__name__)
+
+NEEDED = ("prompt_column", "answer_column", "messages_column", "id_column")  # in every file
+OPTIONAL = ("trace_column", "probs_column", "more_traces", "meta_columns")  # in the training file, not in every row
 
 
 class Rows:
@@ -31,16 +37,23 @@ class Rows:
         name: the hub dataset's configuration; null otherwise.
         prompt_column: the question; null where ``messages_column`` holds the chat.
         answer_column: what holds the final answer; null where there is none.
-        trace_column: a whole response to imitate; null where there is none.
+        trace_column: a whole response by somebody else: a text, a chat with one turn by the assistant, or null in a row
+            that has none; null where there is no such column.
+        probs_column: its author's probability of each token, the end token's last; null where that is unknown.
+        more_traces: columns of further responses, each as ``trace_column`` or a list of such.
         messages_column: a chat as a list of role and content; a last turn by the assistant becomes the trace.
+        meta_columns: what is kept in the tasks' ``meta``, by the column's name.
         id_column: the row's own id; null takes split and row number.
         answer_pattern: regular expression whose one group takes the final answer out of ``answer_column``; null takes
-            all of it. What it matches is cut from a trace, and the answer written in ``answer_form`` instead.
+            all of it. What it matches is cut from a trace that is that column, and the answer written in ``answer_form``
+            instead.
         answer_form: how a final answer is written, with ``{answer}`` in its place.
         system: a system prompt; ``{form}`` in it becomes the answer's form. null for none.
         heldout: rows carved out of train by ``seed``, where the data has no held-out split of its own.
         on_bad_row: ``stop``, or ``skip`` to leave out and count rows that cannot be used.
         limit: caps the tasks per split.
+        stand_in: a path with a few rows of the same kind, which ``debug=limit`` reads in place of ``path``.
+        trace_file: further traces, as ``python -m llmft.guidance.collect`` makes them; null for none.
     """
 
     def __init__(
@@ -51,7 +64,10 @@ class Rows:
         prompt_column: str | None,
         answer_column: str | None,
         trace_column: str | None,
+        probs_column: str | None,
+        more_traces: list[str],
         messages_column: str | None,
+        meta_columns: list[str],
         id_column: str | None,
         kind: Kind,
         answer_pattern: str | None,
@@ -62,6 +78,8 @@ class Rows:
         seed: int,
         on_bad_row: Literal["stop", "skip"],
         limit: Annotated[int, Ge(1)] | None,
+        trace_file: str | None,
+        stand_in: str | None,  # for debug=limit; nothing here reads it
         base: str,
         response_tokens: Annotated[int, Ge(1)],
     ) -> None:
@@ -69,12 +87,19 @@ class Rows:
             raise ValueError("dataset: name the question's column as prompt_column or a chat's as messages_column")
         if "{answer}" not in answer_form:
             raise ValueError(f"dataset.answer_form={answer_form}: it lacks {{answer}}; write e.g. '#### {{answer}}'")
+        if probs_column and not trace_column:
+            raise ValueError(
+                f"dataset.probs_column={probs_column}: they are of the trace in dataset.trace_column; name it"
+            )
         self.path = path
         self.name = name
         self.prompt_column = prompt_column
         self.answer_column = answer_column
         self.trace_column = trace_column
+        self.probs_column = probs_column
+        self.more_traces = more_traces
         self.messages_column = messages_column
+        self.meta_columns = meta_columns
         self.id_column = id_column
         self.kind: Kind = kind
         self.answer_pattern = _compiled(answer_pattern)
@@ -85,6 +110,8 @@ class Rows:
         self.seed = seed
         self.on_bad_row = on_bad_row
         self.limit = limit
+        self.trace_file = trace_file
+        self.stand_in = stand_in
         self.base = base
         self.response_tokens = response_tokens
 
@@ -109,18 +136,22 @@ class Rows:
                 "look at what was left out, or carve fewer with dataset.heldout"
             )
         if self.id_column:
-            _require_distinct_ids([task for split in kept.values() for task in split], self.id_column)
-        capped = {split: tuple(tasks[: self.limit]) for split, tasks in kept.items()}
-        return Splits(**capped, hashes={source.name: source.sha256 for source in sources})
+            require_distinct_ids([task for split in kept.values() for task in split], self.id_column)
+        whole = Splits(
+            **{split: tuple(tasks) for split, tasks in kept.items()},
+            hashes={source.name: source.sha256 for source in sources},
+        )
+        return _capped(with_traces(whole, self.trace_file), self.limit)
 
     def _column_faults(self, source: Source) -> list[str]:
         there = source.columns()
-        named = ("prompt_column", "answer_column", "trace_column", "messages_column", "id_column")
-        wanted = {key: value for key in named if (value := getattr(self, key))}
+        named = (*NEEDED, *OPTIONAL) if source.split == "train" else NEEDED
+        given = {key: getattr(self, key) or [] for key in named}
+        wanted = [(key, one) for key, value in given.items() for one in ([value] if isinstance(value, str) else value)]
         return [
             f"dataset.{key}={column}: {source.name} has no such column, it has {', '.join(there)}"
             + _did_you_mean(column, there)
-            for key, column in wanted.items()
+            for key, column in wanted
             if there and column not in there and column.partition(".")[0] not in there
         ]
 
@@ -138,112 +169,57 @@ class Rows:
 
     def _task(self, row: Row, split: str) -> Task | Bad:
         try:
-            messages, trace = self._dialogue(row)
+            messages, ending = self._dialogue(row)
             answer = self._answer(row)
-            if self.trace_column:
-                trace = self._trace(_text(row, self.trace_column), answer)
-            own = _text(row, self.id_column) if self.id_column else f"{split}-{row.number}"
-        except _Unusable as error:
+            traces = self._traces(row, answer) if self.trace_column or not ending else [Trace(ending)]
+            for column in self.more_traces:
+                traces += cells.traces(row, column)
+            own = cells.text(row, self.id_column) if self.id_column else f"{split}-{row.number}"
+        except Unusable as error:
             return Bad(row.where, str(error))
-        traces = (Trace(trace),) if trace else ()
-        return Task(own, messages, self.kind, answer=answer, traces=traces, meta={"row": row.where})
+        meta = {"row": row.where} | {column: cells.optional(row, column) for column in self.meta_columns}
+        return Task(own, messages, self.kind, answer=answer, traces=tuple(traces), meta=meta)
 
     def _dialogue(self, row: Row) -> tuple[tuple[Message, ...], str | None]:
         """The prompt, and the response where the row is a chat that ends in one."""
         if self.messages_column:
-            turns, trace = _chat(row, self.messages_column)
+            turns, ending = cells.chat(row, self.messages_column)
         else:
-            turns, trace = [{"role": "user", "content": _text(row, self.prompt_column or "")}], None
+            turns, ending = [{"role": "user", "content": cells.text(row, self.prompt_column or "")}], None
         if self.system and turns[0]["role"] != "system":
             turns.insert(0, {"role": "system", "content": self.system})
-        return tuple(turns), trace
+        return tuple(turns), ending
+
+    def _traces(self, row: Row, answer: str | None) -> list[Trace]:
+        if not self.trace_column:
+            return []
+        traces = cells.traces(row, self.trace_column, self.probs_column)
+        if self.trace_column != self.answer_column:
+            return traces
+        return [replace(trace, text=self._ended(trace.text, answer)) for trace in traces]
 
     def _answer(self, row: Row) -> str | None:
         if not self.answer_column:
             return None
-        text = _text(row, self.answer_column)
+        text = cells.text(row, self.answer_column)
         if self.answer_pattern is None:
             return text.strip()
         found = list(self.answer_pattern.finditer(text))
         if not found or not found[-1].group(1).strip():
-            raise _Unusable(
-                f"no answer in {self.answer_column!r}: answer_pattern={self.answer_pattern.pattern} not met"
-            )
+            raise Unusable(f"no answer in {self.answer_column!r}: answer_pattern={self.answer_pattern.pattern} not met")
         return found[-1].group(1).strip()
 
-    def _trace(self, text: str, answer: str | None) -> str:
+    def _ended(self, text: str, answer: str | None) -> str:
         """The response with its final answer in ``answer_form``, on a line of its own at the end."""
-        if answer is None:
+        if answer is None or self.answer_pattern is None:
             return text
-        stated = self.answer_form.replace("{answer}", answer)
-        if self.answer_pattern and (found := list(self.answer_pattern.finditer(text))):
-            text = text[: found[-1].start()] + text[found[-1].end() :]
-        elif stated in text:
-            return text
-        return f"{text.rstrip()}\n{stated}"
+        last = list(self.answer_pattern.finditer(text))[-1]
+        text = text[: last.start()] + text[last.end() :]
+        return f"{text.rstrip()}\n{self.answer_form.replace('{answer}', answer)}"
 
 
-class _Unusable(Exception):
-    """A row cannot become a task."""
-
-
-def carve(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
-    """``count`` of the tasks by a seed, and the others, both in their order."""
-    chosen = set(Random(Seeds(seed).stream("heldout")).sample(range(len(tasks)), min(count, len(tasks))))
-    held = [task for index, task in enumerate(tasks) if index in chosen]
-    return held, [task for index, task in enumerate(tasks) if index not in chosen]
-
-
-def apart(splits: dict[str, list[Task]]) -> dict[str, list[Task]]:
-    """The splits without the questions that a split before them has: test first, then held-out, then train."""
-    seen: set[str] = set()
-    kept: dict[str, list[Task]] = {}
-    for split in ("test", "heldout", "train"):
-        kept[split] = [task for task in splits[split] if question(task) not in seen]
-        seen.update(question(task) for task in splits[split])
-        if dropped := len(splits[split]) - len(kept[split]):
-            log.warning("dataset: left %d rows out of %s; their questions are held out elsewhere", dropped, split)
-    return kept
-
-
-def question(task: Task) -> str:
-    """The question as it is compared: Unicode, case and spaces made equal."""
-    said = "\n".join(f"{turn['role']}: {turn['content']}" for turn in task.messages if turn["role"] != "system")
-    return " ".join(unicodedata.normalize("NFKC", said).casefold().split())
-
-
-def _value(row: Row, column: str) -> Any:
-    if column in row.values:
-        return row.values[column]
-    value: Any = row.values
-    for key in column.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise _Unusable(f"it has no {column!r}")
-        value = value[key]
-    return value
-
-
-def _text(row: Row, column: str) -> str:
-    value = _value(row, column)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _Unusable(f"{column!r} is {'empty' if value is None else type(value).__name__ + ', not text'}")
-    if not str(value).strip():
-        raise _Unusable(f"{column!r} is empty")
-    return str(value)
-
-
-def _chat(row: Row, column: str) -> tuple[list[dict[str, Any]], str | None]:
-    value = _value(row, column)
-    if not isinstance(value, list) or not value:
-        raise _Unusable(f"{column!r} is not a list of turns")
-    for turn in value:
-        if not isinstance(turn, dict) or not turn.get("role") or not isinstance(turn.get("content"), str):
-            raise _Unusable(f"{column!r} has a turn without role and content")
-    turns = [dict(turn) for turn in value]
-    trace = str(turns.pop()["content"]) if turns[-1]["role"] == "assistant" else None
-    if not turns or not str(turns[-1]["content"]).strip():
-        raise _Unusable(f"{column!r} has no question before its response")
-    return turns, trace
+def _capped(splits: Splits, limit: int | None) -> Splits:
+    return replace(splits, train=splits.train[:limit], heldout=splits.heldout[:limit], test=splits.test[:limit])
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -261,14 +237,3 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 def _did_you_mean(column: str, there: Iterable[str]) -> str:
     near = get_close_matches(column, there, n=1, cutoff=0.4)
     return f"; did you mean {near[0]!r}?" if near else "; name one of them"
-
-
-def _require_distinct_ids(tasks: Sequence[Task], column: str) -> None:
-    seen: set[str] = set()
-    for task in tasks:
-        if task.id in seen:
-            raise ValueError(
-                f"dataset.id_column={column}: two rows are {task.id!r}, second at {task.meta['row']}; "
-                "ids must differ, null takes split and row number"
-            )
-        seen.add(task.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Ge, Interval
@@ -10,6 +11,8 @@ from annotated_types import Ge, Interval
 from llmft.protocols import Drawn, Sampler, Tokens
 from llmft.seeds import Seeds
 from llmft.types import Author, Completion, Rollout, Sampling, Task
+
+NOTHING = Completion((), (), "length")  # where a beginning leaves no room
 
 
 class Single:
@@ -46,6 +49,44 @@ class Single:
             [self._rollout(drawn.task, prompt, completion) for completion in completions]
             for drawn, prompt, completions in zip(tasks, prompts, completed, strict=True)
         ]
+
+    def complete(self, tasks: Sequence[Drawn], begun: Sequence[Sequence[Rollout]], seeds: Seeds) -> list[list[Rollout]]:
+        """The beginnings ``begun[i]`` of responses to task i, continued by the policy, unscored.
+
+        The whole has at most ``sampling.max_new_tokens`` tokens; what was begun keeps its authors and log-probs. A
+        function of the weights, the beginning, the task's position and ``seeds``.
+        """
+        rows = [
+            (one.position, index, row)
+            for one, some in zip(tasks, begun, strict=True)
+            for index, row in enumerate(some)
+            if len(row.token_ids) < self.sampling.max_new_tokens
+        ]
+        completed = self.sampler.generate(
+            [row.prompt_ids + row.token_ids for _, _, row in rows],
+            [1] * len(rows),
+            self.sampling,
+            [seeds.stream("continue", position, index) for position, index, _ in rows],
+            [self.sampling.max_new_tokens - len(row.token_ids) for _, _, row in rows],
+        )
+        written = {(position, index): one for (position, index, _), (one,) in zip(rows, completed, strict=True)}
+        return [
+            [self._continued(row, written.get((one.position, index), NOTHING)) for index, row in enumerate(some)]
+            for one, some in zip(tasks, begun, strict=True)
+        ]
+
+    def _continued(self, begun: Rollout, more: Completion) -> Rollout:
+        ids = (begun.token_ids + more.token_ids)[: self.sampling.max_new_tokens]
+        return replace(
+            begun,
+            token_ids=ids,
+            logps=(begun.logps + more.logps)[: len(ids)],
+            authors=(begun.authors + (Author.POLICY,) * len(more.token_ids))[: len(ids)],
+            text=self.tokens.text(ids),
+            finish=more.finish,
+            score=None,
+            advantages=None,
+        )
 
     def _rollout(self, task: Task, prompt: tuple[int, ...], completion: Completion) -> Rollout:
         return Rollout(

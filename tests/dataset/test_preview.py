@@ -9,17 +9,17 @@ import sys
 import pytest
 from rich.console import Console
 
+from llmft.chat import Chat
 from llmft.config import ConfigError, compose
 from llmft.dataset.preview import content_spans, grid, main, prompt_tokens, response_tokens, statistics
-from llmft.types import Task
+from llmft.model.characters import character_tokenizer
+from llmft.types import Task, Trace
 
 
 @pytest.fixture
 def chatml(tokens):
     """The character tokenizer with a template that writes words of its own."""
     from copy import deepcopy
-
-    from llmft.chat import Chat
 
     tokenizer = deepcopy(tokens.tokenizer)
     tokenizer.chat_template = (
@@ -144,6 +144,19 @@ def test_brackets_in_data_are_not_markup(tokens):
     task = Task("[red]t", ({"role": "user", "content": "[bold]"},), "math", answer="[1, 2]", meta={"row": "[x]"})
     print_task(console, tokens, task, 50)
     assert "[red]t  math  answer='[1, 2]'  row=[x]" in console.export_text()
+
+
+def test_thoughts_that_the_prompt_opened_are_not_opened_again():
+    from llmft.dataset.preview import print_task
+
+    tokenizer = character_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{{ '<think>\n' }}"
+    task = Task("t", ({"role": "user", "content": "1+1="},), "math", traces=(Trace("<think>\ntwo</think>#2"),))
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_task(console, Chat(tokenizer), task, 50)
+    told = console.export_text()
+    assert "prompt, 12 tokens" in told
+    assert "response by 'data', 14 tokens" in told
 
 
 def test_colours_tell_who_wrote_it(tokens):

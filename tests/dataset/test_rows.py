@@ -7,18 +7,19 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llmft.dataset.rows import Rows, apart, question
-from llmft.types import Task
+from llmft.dataset.rows import Rows
+from llmft.types import Trace
 
 GSM8K = {
     "name": None,
     "prompt_column": "question",
     "answer_column": "answer",
     "trace_column": "answer",
+    "probs_column": None,
+    "more_traces": [],
     "messages_column": None,
+    "meta_columns": [],
     "id_column": None,
     "kind": "math",
     "answer_pattern": r"####\s*(.+)",
@@ -29,6 +30,8 @@ GSM8K = {
     "seed": 0,
     "on_bad_row": "stop",
     "limit": None,
+    "trace_file": None,
+    "stand_in": None,
     "base": "none",
     "response_tokens": 64,
 }
@@ -77,16 +80,107 @@ def test_traces_end_in_the_configured_form(tmp_path, form, trace):
     assert rows(tmp_path, answer_form=form).load().train[0].traces[0].text == trace
 
 
-def test_a_trace_of_another_column_gets_the_answer_once(tmp_path):
-    values = [
-        {"q": "1?", "a": 4, "t": "Count them."},
-        {"q": "2?", "a": 5, "t": "Thus \\boxed{5}, as said."},
-    ]
+def test_a_trace_of_another_column_stays_as_its_author_wrote_it(tmp_path):
+    """A wrong one must not become right by what is written under it."""
+    values = [{"q": "1?", "a": 4, "t": "Count them: 5.\n\\boxed{5}"}, {"q": "2?", "a": 5, "t": "Thus 5, as said.\n"}]
     changes = {"prompt_column": "q", "answer_column": "a", "trace_column": "t", "answer_pattern": None}
     write(tmp_path / "train.jsonl", values)
     train = rows(tmp_path, **changes, answer_form=r"\boxed{{answer}}").load().train
     assert [task.answer for task in train] == ["4", "5"]
-    assert [task.traces[0].text for task in train] == ["Count them.\n\\boxed{4}", "Thus \\boxed{5}, as said."]
+    assert [task.traces for task in train] == [(Trace(value["t"]),) for value in values]
+
+
+def test_a_wrong_trace_keeps_its_wrong_answer_in_the_data_s_own_form(tmp_path):
+    write(tmp_path / "train.jsonl", [{**row("2+2?", "Two and two.\n#### 4"), "other": "Two, two, one.\n#### 5\n"}])
+    (task,) = rows(tmp_path, trace_column="other", more_traces=["answer"]).load().train
+    assert (task.answer, [trace.text for trace in task.traces]) == (
+        "4",
+        ["Two, two, one.\n#### 5\n", "Two and two.\n#### 4"],
+    )
+
+
+THINKING = "<think>\n2+2 is 4.\n</think>\n\\boxed{4}"
+PAPERS = {
+    "prompt_column": None,
+    "messages_column": "prompt",
+    "answer_column": "reward_model.ground_truth",
+    "answer_pattern": None,
+    "answer_form": r"\boxed{{answer}}",
+    "trace_column": "target",
+}
+
+
+def paper_row(question: str, **more) -> dict:
+    """As in Elliott/Openr1-Math-46k-8192."""
+    return {
+        "data_source": "",
+        "prompt": [{"role": "system", "content": "Think."}, {"role": "user", "content": question}],
+        "target": [{"role": "assistant", "content": THINKING}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "4"},
+        "extra_info": {"split": "default", "index": 7},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_the_papers_rows(suffix, tmp_path):
+    probs = [0.5, 0.25, 1]
+    values = [
+        paper_row("2+2?", target_ds_qwen_7b_probs=probs, target_lst=[THINKING, "It is 5."]),
+        paper_row("1+3?", target=None, target_ds_qwen_7b_probs=None, target_lst=None),
+    ]
+    path = tmp_path / f"train.{suffix}"
+    if suffix == "jsonl":
+        write(path, values)
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(values), path)
+    more = {
+        "probs_column": "target_ds_qwen_7b_probs",
+        "more_traces": ["target_lst"],
+        "meta_columns": ["extra_info.index"],
+    }
+    first, second = rows(path, **PAPERS, **more).load().train
+    assert first.messages == ({"role": "system", "content": "Think."}, {"role": "user", "content": "2+2?"})
+    assert first.traces == (Trace(THINKING, "data", (0.5, 0.25, 1.0)), Trace(THINKING), Trace("It is 5."))
+    assert (first.answer, first.meta["extra_info.index"]) == ("4", 7)
+    assert (second.answer, second.traces) == ("4", ())
+
+
+def test_plain_rows_with_traces(tmp_path):
+    values = [
+        {"prompt": "2+2?", "answer": 4, "trace": "#4"},
+        {"prompt": "1+2?", "answer": 3, "trace": None},
+        {"prompt": "?", "answer": 1},
+    ]
+    write(tmp_path / "train.jsonl", values)
+    plain = {"prompt_column": "prompt", "trace_column": "trace", "answer_pattern": None}
+    assert [task.traces for task in rows(tmp_path, **plain).load().train] == [(Trace("#4"),), (), ()]
+
+
+def test_traces_of_several_authors(tmp_path):
+    values = {**row("?"), "big": {"solution": "So 1.", "ok": True}, "small": {"solution": "So 2.", "ok": False}}
+    write(tmp_path / "train.jsonl", [values])
+    columns = {"trace_column": None, "more_traces": ["big.solution", "small.solution"], "meta_columns": ["small.ok"]}
+    (task,) = rows(tmp_path, **columns).load().train
+    assert task.traces == (Trace("So 1.", "big"), Trace("So 2.", "small"))
+    assert task.meta == {"row": "train.jsonl:1", "small.ok": False}
+
+
+def test_columns_of_traces_are_the_training_file_s(tmp_path):
+    write(tmp_path / "train.jsonl", [paper_row("1?")])
+    write(tmp_path / "heldout.jsonl", [{"prompt": paper_row("2?")["prompt"], "reward_model": {"ground_truth": "4"}}])
+    splits = rows(tmp_path, **PAPERS).load()
+    assert (len(splits.train[0].traces), splits.heldout[0].traces) == (1, ())
+    with pytest.raises(ValueError, match=r"dataset\.more_traces=target_list") as error:
+        rows(tmp_path, **PAPERS, more_traces=["target_list"], meta_columns=["abilty"]).load()
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"dataset.more_traces=target_list: {tmp_path}/train.jsonl has no such column")
+    assert first.endswith("did you mean 'target'?")
+    assert second.endswith("did you mean 'ability'?")
 
 
 def test_the_system_prompt_asks_for_the_form(tmp_path):
@@ -163,21 +257,6 @@ def test_test_wins_over_heldout_and_heldout_over_train(tmp_path, caplog):
     assert [task.id for task in splits.train] == ["train-3"]
     assert "left 2 rows out of train" in caplog.text
     assert "left 1 rows out of heldout" in caplog.text
-
-
-@given(st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=3, max_size=3))
-def test_no_question_is_in_two_splits(numbers):
-    names = ("train", "heldout", "test")
-    splits = {
-        name: [Task(f"{name}-{n}", ({"role": "user", "content": f" Is it  {n}? "},), "math") for n in some]
-        for name, some in zip(names, numbers, strict=True)
-    }
-    kept = {name: {question(task) for task in tasks} for name, tasks in apart(splits).items()}
-    assert not kept["train"] & kept["heldout"]
-    assert not kept["train"] & kept["test"]
-    assert not kept["heldout"] & kept["test"]
-    everything = {question(task) for tasks in splits.values() for task in tasks}
-    assert kept["train"] | kept["heldout"] | kept["test"] == everything
 
 
 def test_the_limit_caps_each_split(tmp_path):
@@ -296,6 +375,7 @@ def test_nothing_left_to_train_on(tmp_path):
         ({"answer_form": "boxed"}, "lacks {answer}"),
         ({"prompt_column": None}, "prompt_column or"),
         ({"messages_column": "chat"}, "prompt_column or"),
+        ({"trace_column": None, "probs_column": "p"}, r"dataset\.probs_column=p: they are of the trace in"),
     ],
 )
 def test_options_that_cannot_be(changes, why):
@@ -334,3 +414,55 @@ def test_gsm8k_as_published(shared):
     splits = rows(folder, heldout=512).load()
     assert [len(splits.train), len(splits.heldout), len(splits.test)] == [7473 - 512, 512, 1319]
     assert all(task.traces[0].text.endswith(f"\n#### {task.answer}") for task in splits.train)
+
+
+SOLVERS = ("175b_verification", "175b_finetuning", "6b_verification", "6b_finetuning")
+
+
+def test_gsm8k_s_model_solutions_score_as_they_are_labelled(shared):
+    """All 5,276, by the reward and the data as they are configured."""
+    from llmft.config import build, compose
+    from llmft.types import Rollout
+
+    path = shared("data/gsm8k/example_model_solutions.jsonl")
+    cfg = compose(["dataset=gsm8k_solutions", f"dataset.path={path}", "reward=math"])
+    splits, reward = build(cfg.dataset).load(), build(cfg.reward)
+    tasks = splits.train + splits.heldout
+    assert reward.faults(tasks) == []
+    placed = [(task, trace) for task in tasks for trace in task.traces]
+    scores = reward.score([Rollout(task, (1,), (), (), (), "trace", trace.text, "end") for task, trace in placed])
+    labels = [task.meta[f"{trace.source}.is_correct"] for task, trace in placed]
+    assert [score.correct for score in scores] == labels
+    assert (len(labels), sum(labels)) == (5276, 2001)
+    shares = {
+        name: [label for (_, trace), label in zip(placed, labels, strict=True) if trace.source == name]
+        for name in SOLVERS
+    }
+    assert [round(sum(of) / 1319, 2) for of in shares.values()] == [0.56, 0.35, 0.39, 0.22]
+
+
+def test_the_stand_in_is_of_the_shape_that_the_papers_rows_have():
+    from llmft.config import build, compose
+    from llmft.model.characters import character_tokenizer
+    from llmft.types import Rollout
+
+    cfg = compose(
+        ["dataset=openr1_math", "dataset.path=${dataset.stand_in}", "dataset.more_traces=[target_lst]", "reward=math"]
+    )
+    splits, reward = build(cfg.dataset).load(), build(cfg.reward)
+    assert 16 <= len(splits.train) <= 32
+    assert reward.faults([*splits.train, *splits.heldout]) == []
+    without = [task for task in splits.train if not task.traces]
+    assert len(without) == 1
+    several = [task for task in splits.train if len({trace.text for trace in task.traces}) > 1]
+    assert len(several) == 1
+    for task in (*splits.train, *splits.heldout):
+        assert [turn["role"] for turn in task.messages] == ["system", "user"]
+        asked = sum(len(turn["content"]) for turn in task.messages)
+        for trace in task.traces:
+            assert trace.text.startswith("<think>\n")
+            assert trace.text.count("</think>") == 1
+            assert asked + len(trace.text) + 2 <= 512  # the context of the model that stands in
+            assert character_tokenizer().decode(character_tokenizer()(trace.text).input_ids) == trace.text
+            row = Rollout(task, (1,), (), (), (), "trace", trace.text.split("</think>")[1], "end")
+            assert reward.score([row])[0].correct or task in several

@@ -35,17 +35,21 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by ``text``; a reader sees the old one or the new one."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file by ``data``; a reader sees the old one or the new one."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     with writing(path):
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(data)
             flush(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         flush(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,0 +1,1 @@
+"""Making a file of traces: ``python -m llmft.guidance.collect``."""
