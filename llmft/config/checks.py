@@ -95,7 +95,7 @@ class _Checker:
 
     def node(self, path: str, node: Mapping[str, Any], live: frozenset[str]) -> Iterator[Fault]:
         """A node with a `_target_`, whose constructor gets the objects called ``live`` besides."""
-        yield from self.nested(path, {key: value for key, value in node.items() if key not in RESERVED})
+        yield from self.nested(path, {key: value for key, value in node.items() if key not in RESERVED}, live)
         if node["_target_"] is UNKNOWN:
             return
         try:
@@ -129,17 +129,17 @@ class _Checker:
             elif not has_target(value) and not _has_unknown(value):
                 yield from value_faults(where, value, takes.arguments[key].hint)
 
-    def nested(self, path: str, value: Any) -> Iterator[Fault]:
-        """The nodes inside of a node: they are built from their values alone."""
+    def nested(self, path: str, value: Any, live: frozenset[str]) -> Iterator[Fault]:
+        """The nodes inside of a node, which get what is live as it does."""
         if isinstance(value, Mapping):
             if "_target_" in value:
-                yield from self.node(path, value, frozenset())
+                yield from self.node(path, value, live)
             else:
                 for key, one in value.items():
-                    yield from self.nested(f"{path}.{key}", one)
+                    yield from self.nested(f"{path}.{key}", one, live)
         elif isinstance(value, list):
             for index, one in enumerate(value):
-                yield from self.nested(f"{path}.{index}", one)
+                yield from self.nested(f"{path}.{index}", one, live)
 
 
 def _refused(value: Any, path: str) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from llmft.config.faults import ConfigError, Fault
 from llmft.config.files import ROOT
@@ -84,26 +85,41 @@ def _raise(error: ConfigError) -> NoReturn:
 
 
 def limited(cfg: DictConfig, typed: Overrides = ()) -> DictConfig:
-    """``cfg`` with its ``limits`` applied, and with none left: each value that one names is at most what it says.
+    """``cfg`` with its ``limits`` and ``stand_ins`` applied, and with none left.
 
-    A key that ``cfg`` lacks is passed over, and so is one that was ``typed``: the command line has the last word.
+    Each value that a limit names is at most what it says; each that a stand-in names is the stand-in, unless that is
+    null. A key that ``cfg`` lacks is passed over, and so is one that was ``typed``: the command line has the last word.
     """
-    limits = OmegaConf.select(cfg, "limits")
-    if not isinstance(limits, DictConfig):
-        return cfg
     own = {line.lstrip("+").split("=")[0] for line in typed}
     with open_dict(cfg):
-        for key, most in limits.items():
-            home, _, name = str(key).rpartition(".")
-            node = OmegaConf.select(cfg, home) if home else cfg
-            if key not in own and isinstance(node, DictConfig) and _exceeds(node, name, most):
-                node[name] = most
-        cfg.limits = {}
+        for section, fits in (("limits", _exceeds), ("stand_ins", _is_replaced)):
+            changes = OmegaConf.select(cfg, section)
+            if not isinstance(changes, DictConfig):
+                continue
+            for key in changes:
+                home, _, name = str(key).rpartition(".")
+                node = OmegaConf.select(cfg, home) if home else cfg
+                value = _found(changes, key)
+                if key not in own and isinstance(node, DictConfig) and name in [*node] and fits(node, name, value):
+                    node[name] = value
+            cfg[section] = {}
     return cfg
 
 
+def _found(changes: DictConfig, key: Any) -> Any:
+    """A value, or None where it follows a key that the options chosen do not have."""
+    try:
+        return changes[key]
+    except InterpolationResolutionError:
+        return None
+
+
+def _is_replaced(node: DictConfig, name: str, value: Any) -> bool:
+    return value is not None
+
+
 def _exceeds(node: DictConfig, name: str, most: float) -> bool:
-    if name not in node or OmegaConf.is_missing(node, name):
+    if OmegaConf.is_missing(node, name):
         return False
     if OmegaConf.is_interpolation(node, name):  # follows a value that has a limit of its own
         return False

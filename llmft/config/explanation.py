@@ -93,7 +93,10 @@ class _Groups:
         return self._options("", ObjectType.GROUP)
 
     def options(self, group: str) -> list[str]:
-        return self._options(group, ObjectType.CONFIG)
+        """The names that may be chosen, those in folders as ``folder/name``."""
+        folders = self._options(group, ObjectType.GROUP)
+        within = [f"{folder}/{one}" for folder in folders for one in self.options(f"{group}/{folder}")]
+        return [*self._options(group, ObjectType.CONFIG), *within]
 
     def is_group(self, key: str) -> bool:
         return bool(self.options(key)) or key in self.names()

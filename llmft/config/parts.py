@@ -16,9 +16,9 @@ from llmft.config.signature import RESERVED, convert, signature
 def build(node: DictConfig | Mapping[str, Any] | None, /, **live: Any) -> Any:
     """The part that ``node`` describes, or None for an empty one.
 
-    ``live`` are objects that YAML does not name; the constructor gets those that it takes. Nodes with a `_target_`
-    inside of the part are built too, from their values alone. A node without one is a group of named parts: a dict
-    comes back, and each part gets ``live``.
+    ``live`` are objects that YAML does not name; the constructor gets those that it takes, and so do those of the nodes
+    with a `_target_` inside of the part. A node without one is a group of named parts: a dict comes back, and each part
+    gets ``live``.
 
     Raises:
         ValueError: a target that a config may not name, or a value that its constructor does not take.
@@ -33,7 +33,7 @@ def build(node: DictConfig | Mapping[str, Any] | None, /, **live: Any) -> Any:
 
 def part(node: DictConfig | Mapping[str, Any]) -> partial[Any]:
     """The constructor that ``node`` names with its values bound, to be called with what is live. Can be pickled."""
-    cls, arguments = _arguments(plain(node) or {})
+    cls, arguments = _arguments(plain(node) or {}, {})
     return partial(cls, **arguments)
 
 
@@ -52,31 +52,31 @@ def has_target(value: Any) -> bool:
 
 
 def _construct(values: Mapping[str, Any], live: Mapping[str, Any]) -> Any:
-    cls, arguments = _arguments(values)
+    cls, arguments = _arguments(values, live)
     if values.get("_partial_"):
         return partial(cls, **arguments)
     takes = signature(cls).arguments
     return cls(**arguments, **{name: value for name, value in live.items() if name in takes})
 
 
-def _arguments(values: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+def _arguments(values: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     cls = load(values.get("_target_"))
     takes = signature(cls).arguments
     return cls, {
-        name: _value(value, takes[name].hint if name in takes else ABSENT)
+        name: _value(value, takes[name].hint if name in takes else ABSENT, live)
         for name, value in values.items()
         if name not in RESERVED
     }
 
 
-def _value(value: Any, hint: Any) -> Any:
-    return _nested(value) if has_target(value) else convert(value, hint)
+def _value(value: Any, hint: Any, live: Mapping[str, Any]) -> Any:
+    return _nested(value, live) if has_target(value) else convert(value, hint)
 
 
-def _nested(value: Any) -> Any:
+def _nested(value: Any, live: Mapping[str, Any]) -> Any:
     """``value`` with every node in it built."""
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return _construct(value, {})
-        return {name: _nested(one) for name, one in value.items()}
-    return [_nested(one) for one in value] if isinstance(value, (list, tuple)) else value
+            return _construct(value, live)
+        return {name: _nested(one, live) for name, one in value.items()}
+    return [_nested(one, live) for one in value] if isinstance(value, (list, tuple)) else value

@@ -77,6 +77,42 @@ def entropy_has_what_it_adapts_with(tree: Tree) -> list[Fault]:
     return []
 
 
+def reshaped_ratios_are_of_tokens(tree: Tree) -> list[Fault]:
+    """The saturated shape is a quotient of a token's two probabilities."""
+    shape, ratio = _value(tree, "loss", "on_reshape"), _value(tree, "algorithm", "ratio")
+    if shape != "gamma" or ratio not in ("sequence_mean", "sequence_product"):
+        return []
+    why = f"it is made of a token's probabilities, and algorithm.ratio={ratio} has one ratio for a response"
+    return [Fault("loss.on_reshape", shape, why, "use algorithm.ratio=token, or another shape")]
+
+
+def bounds_of_others_ratios_do_not_cross(tree: Tree) -> list[Fault]:
+    """Every token would have the upper one."""
+    low, high = _number(tree, "loss", "off_min"), _number(tree, "loss", "off_max")
+    if low is None or high is None or low < high:
+        return []
+    why = f"nothing lies between it and loss.off_max={high}, so that no such token would have a gradient"
+    return [Fault("loss.off_min", low, why, "use less than that, or null for no bound")]
+
+
+def what_is_imitated_is_there(tree: Tree) -> list[Fault]:
+    """A weight of nothing is a mistake somewhere else."""
+    coef, guidance = _number(tree, "loss", "sft_coef"), _value(tree, "guidance", "_target_")
+    if not coef or not str(guidance).endswith(".Unguided"):
+        return []
+    why = "it weighs responses that somebody else wrote, and guidance=none adds none"
+    return [Fault("loss.sft_coef", coef, why, "choose guidance=traces, or use 0")]
+
+
+def an_own_baseline_has_two_own_responses(tree: Tree) -> list[Fault]:
+    """A lone one has nothing to be compared with, and every advantage would be 0."""
+    size, given = _number(tree, "algorithm", "group_size"), _number(tree, "guidance", "per_group") or 0
+    if _value(tree, "algorithm", "baseline") != "own" or size is None or size - given >= 2:
+        return []
+    why = f"with guidance.per_group={given} of algorithm.group_size={size} responses there are no two to compare"
+    return [Fault("algorithm.baseline", "own", why, "use larger groups, or union")]
+
+
 def pass_at_k_has_its_samples(tree: Tree) -> list[Fault]:
     """pass@k is estimated from at least k responses, https://arxiv.org/abs/2107.03374."""
     ks, samples = _value(tree, "evaluation", "k"), _number(tree, "evaluation", "samples")
@@ -112,6 +148,10 @@ RULES: tuple[Callable[[Tree], list[Fault]], ...] = (
     a_constant_average_has_its_constant,
     clip_bounds_do_not_cross,
     entropy_has_what_it_adapts_with,
+    reshaped_ratios_are_of_tokens,
+    bounds_of_others_ratios_do_not_cross,
+    what_is_imitated_is_there,
+    an_own_baseline_has_two_own_responses,
     pass_at_k_has_its_samples,
     tags_are_given,
 )

@@ -56,7 +56,13 @@ class HF:
             ]
         if self.is_local and not (Path(self.path) / "config.json").is_file():
             return [f"model.path={self.path}: the folder has no config.json; name the folder of a saved model"]
-        return [f"model.path={self.path}: {fault}" for fault in tokenizer_faults(self._tokenizer())]
+        try:
+            tokenizer = self._tokenizer()
+        except (OSError, ValueError) as error:  # whatever a hub, a network, a cache or a folder says
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            advice = "give the folder of a saved model, or one that can be reached"
+            return [f"model.path={self.path}: its tokenizer cannot be read ({reason}); {advice}"]
+        return [f"model.path={self.path}: {fault}" for fault in tokenizer_faults(tokenizer)]
 
     def tokens(self) -> Chat:
         """The tokenizer with its chat template."""

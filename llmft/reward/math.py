@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Gt, Len
 
+from llmft.config import Why
 from llmft.reward.verifier import Verifier
 from llmft.types import Rollout, Task
 
@@ -31,7 +32,10 @@ class Math:
 
     Args:
         form: how a final answer is written, with ``{answer}`` in its place (``#### {answer}``, ``\\boxed{{answer}}``,
-            ``A: {answer}``), or a regular expression whose one group is the answer. The last match counts.
+            ``A: {answer}``), or a regular expression whose one group is the answer. The last match counts. None leaves
+            finding it to math-verify.
+        after: what must stand before the answer, such as ``</think>``: only the text between the first and the second of
+            it is judged, and a response without it scores 0. None judges all of the text.
         timeout_s: for one comparison by math-verify; a hang scores 0.
         on_unreadable: what a task's answer that is no mathematics does: ``stop`` before the run, or be compared as
             text (``literal``).
@@ -40,11 +44,16 @@ class Math:
     minimum = 0.0
 
     def __init__(
-        self, *, form: str, timeout_s: Annotated[float, Gt(0)], on_unreadable: Literal["stop", "literal"]
+        self,
+        *,
+        form: str | None,
+        after: Annotated[str, Len(1), Why("every text holds it; write a mark such as </think>, or null")] | None,
+        timeout_s: Annotated[float, Gt(0)],
+        on_unreadable: Literal["stop", "literal"],
     ) -> None:
-        self.form = form
+        self.form, self.after = form, after
         self.on_unreadable = on_unreadable
-        self.pattern = form_pattern(form)
+        self.pattern = None if form is None else form_pattern(form)
         self.verifier = Verifier(timeout_s)
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[float]:
@@ -53,7 +62,14 @@ class Math:
         return [float(verdicts[pair]) for pair in pairs]
 
     def stated(self, text: str) -> str | None:
-        """The last final answer in the text, or None."""
+        """The last final answer in the text, or None; where math-verify is to find it, the text that is judged."""
+        if self.after is not None:
+            _, *behind = text.split(self.after)
+            if not behind:
+                return None
+            text = behind[0]
+        if self.form is None or self.pattern is None:
+            return text
         before, _, after = self.form.partition("{answer}")
         if before.endswith("{") and after.startswith("}"):
             return last_braced(text, before)
@@ -92,7 +108,8 @@ class Math:
                 return True
             if expected[1] == number[1]:  # 50 % may still be 0.5
                 return False
-        verdict = "unreadable" if is_prose(answer) else self.verifier.compare(answer, said)
+        whole = self.form is None
+        verdict = "unreadable" if is_prose(answer) else self.verifier.compare(answer, said, whole=whole)
         if verdict == "unreadable" and self.on_unreadable == "stop":
             raise ValueError("a task whose answer cannot be read as mathematics")
         return verdict == "equal" or (verdict == "unreadable" and said.split() == answer.split())

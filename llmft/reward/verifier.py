@@ -31,8 +31,10 @@ class Verifier:
         self.timeout_s = timeout_s
         self._forget()
 
-    def compare(self, answer: str, said: str) -> Answer:
+    def compare(self, answer: str, said: str, *, whole: bool = False) -> Answer:
         """``unreadable`` is the answer's fault, ``hang`` and ``differs`` are said's.
+
+        ``whole``: what was said is a text, in which math-verify looks for the answer; otherwise it is the answer.
 
         Raises RuntimeError if the process died on it, twice.
         """
@@ -40,11 +42,11 @@ class Verifier:
             self._forget()
         with self._lock:
             try:
-                return self._ask([answer, said])
+                return self._ask([answer, said, whole])
             except _DiedError:  # perhaps of what it was asked before, or killed from outside
                 pass
             try:
-                return self._ask([answer, said])
+                return self._ask([answer, said, whole])
             except _DiedError as error:
                 raise RuntimeError(f"the process of math-verify died ({error})") from None
 
@@ -55,7 +57,7 @@ class Verifier:
             self._process.communicate()
         self._process = None
 
-    def _ask(self, question: list[str]) -> Answer:
+    def _ask(self, question: list[Any]) -> Answer:
         process = self._running()
         reply, late = self._talk(process, question, self.timeout_s)
         if reply is not None:
@@ -128,7 +130,7 @@ class _DiedError(Exception):
     pass
 
 
-def compare(answer: str, said: str) -> Answer:
+def compare(answer: str, said: str, whole: bool) -> Answer:
     """Compare with math-verify, without a time limit. Whatever ``said`` makes it raise is said's doing."""
     from math_verify import verify
 
@@ -139,15 +141,15 @@ def compare(answer: str, said: str) -> Answer:
     if all(isinstance(reading, str) for reading in expected):  # it gives back the text where it understood nothing
         return "unreadable"
     try:
-        return "equal" if verify(expected, _parsed(said), timeout_seconds=None) else "differs"
+        return "equal" if verify(expected, _parsed(said, whole), timeout_seconds=None) else "differs"
     except Exception:
         return "differs"
 
 
-def _parsed(text: str) -> list[Any]:
+def _parsed(text: str, whole: bool = False) -> list[Any]:
     from math_verify import parse
 
-    marked = text if "$" in text or "\\boxed" in text else f"${text}$"
+    marked = text if whole or "$" in text or "\\boxed" in text else f"${text}$"
     return parse(marked, parsing_timeout=None)  # type: ignore[arg-type]
 
 
@@ -164,7 +166,7 @@ def serve() -> None:
     logging.disable(logging.CRITICAL)
     pipe, sys.stdout = sys.stdout, sys.stderr  # nothing that a library prints may pass for a reply
     _limit_memory()
-    compare("1/2", "0.5")  # imports, and sympy's first parse
+    compare("1/2", "0.5", False)  # imports, and sympy's first parse
     print(json.dumps("ready"), file=pipe, flush=True)
     for line in sys.stdin:
         print(json.dumps(compare(*json.loads(line))), file=pipe, flush=True)

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 MANY = {"size": 2, "rate": 0.1, "mode": "all", "limit": None, "names": ["a"], "file": "x", "both": 1}
-PLAIN = ("model", "dataset", "sampler", "rollout", "guidance", "optimizer", "schedule", "trainer", "evaluation")
+PLAIN = ("model", "dataset", "sampler", "rollout", "guidance", "loss", "optimizer", "schedule", "trainer", "evaluation")
 SOUND: dict[str, Any] = {
     **{group: {"_target_": "toys.Plain"} for group in PLAIN},
     **{group: {} for group in ("quantization", "adapter", "memory", "callbacks", "logger")},
@@ -28,6 +28,7 @@ SOUND: dict[str, Any] = {
     "resume": {"allow": []},
     "sweep": {"retry_failed": False, "at_once": None},
     "limits": {},
+    "stand_ins": {},
 }
 
 

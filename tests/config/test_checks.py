@@ -208,6 +208,18 @@ def test_live_objects_are_those_of_the_group(config):
     ]
 
 
+def test_nodes_in_a_node_get_what_is_live_in_its_group(config):
+    """A rollout is handed tokens and a memory, and so is what stands in it."""
+    holder = {"_target_": "toys.Sum", "weights": {}, "parts": {"in": {"_target_": "toys.Searching", "top_k": 3}}}
+    check(config({"rollout": holder, "memory": {"_target_": "toys.Plain"}}))
+    (line,) = lines(config({"rollout": holder}))
+    assert line.startswith("rollout.parts.in: toys.Searching needs a memory, but memory=none")
+    assert lines(config({"schedule": holder})) == [
+        "schedule.parts.in.memory: toys.Searching needs it; give it a value",
+        "schedule.parts.in.tokens: toys.Searching needs it; give it a value",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [

@@ -17,6 +17,10 @@ def faults(*overrides: str, **options) -> list[str]:
     ("override", "line"),
     [
         ("algorithm=grop", "  algorithm=grop: there is no such option; did you mean 'grpo'?"),
+        (
+            "experiment=luffy/qwen2_5_math_7",
+            "  experiment=luffy/qwen2_5_math_7: there is no such option; did you mean 'luffy/qwen2_5_math_7b'?",
+        ),
         ("algoritm=grpo", "  algoritm=grpo: there is no such key; did you mean 'algorithm'?"),
         ("sede=1", "  sede=1: there is no such key; did you mean 'seed'?"),
         (

@@ -118,3 +118,28 @@ def test_limits_are_the_most_that_a_value_may_be():
     assert list(node) == ["big", "small", "none", "follows", "missing"]
     typed = limited(cfg.copy(), ["++a.big=8", "a.none=null"])
     assert (typed.a.big, typed.a.none, typed.limits) == (8, None, {})
+
+
+def test_stand_ins_take_the_place_of_values():
+    from omegaconf import OmegaConf
+
+    cfg = OmegaConf.create(
+        {
+            "a": {"path": "hub/name", "stand_in": "examples", "none": None, "missing": "???"},
+            "b": {"path": "hub/name", "stand_in": None},
+            "c": {"path": "hub/name"},
+            "stand_ins": {
+                **{f"{group}.path": f"${{{group}.stand_in}}" for group in "abcd"},
+                "a.missing": "given",
+                "a.none": "given",
+                "a.other": "given",
+            },
+        }
+    )
+    OmegaConf.set_struct(cfg, True)
+    replaced = limited(cfg.copy())
+    assert [replaced[group].path for group in "abc"] == ["examples", "hub/name", "hub/name"]
+    assert (replaced.a.missing, replaced.a.none, list(replaced.a)) == ("given", "given", list(cfg.a))
+    assert replaced.stand_ins == {}
+    assert set(replaced) == set(cfg)
+    assert limited(cfg.copy(), ["a.path=mine"]).a.path == "hub/name"

@@ -65,6 +65,18 @@ def test_named_parts_get_what_is_live_too():
     assert build(group, memory=1, tokens=2, other=3)["a"].tokens == 2
 
 
+def test_what_is_live_reaches_nodes_in_a_node(toys):
+    tokens = ["left", "alone"]
+    node = {
+        "_target_": "toys.Sum",
+        "parts": {"deep": {"_target_": "toys.Searching", "top_k": 3}, "other": {"_target_": "toys.Term", "scale": 1}},
+        "weights": {"deep": 1},
+    }
+    built = build(OmegaConf.create(node), tokens=tokens, memory=None, others=1)
+    assert built.parts["deep"].tokens is tokens
+    assert built.parts["deep"].memory is None
+
+
 def test_a_part_waits_for_what_is_live_and_can_be_pickled(toys):
     bound = part(OmegaConf.create({"_target_": "toys.Searching", "top_k": 3}))
     assert bound(memory=1, tokens=2).top_k == 3

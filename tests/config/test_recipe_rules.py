@@ -45,9 +45,49 @@ from llmft.config.checks import find_faults
     ],
 )
 def test_refused(overrides, fault):
-    faults = [str(one) for one in find_faults(compose([f"algorithm.{one}" for one in overrides]))]
+    refused([f"algorithm.{one}" for one in overrides], fault)
+
+
+def refused(overrides, fault):
+    faults = [str(one) for one in find_faults(compose(overrides))]
     assert len(faults) == 1
     assert faults[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["loss.off_gamma=0"], "loss.off_gamma=0: x/(x+gamma) is 1 for any ratio x with 0, and no shape with less;"),
+        (["algorithm=luffy", "loss.off_gamma=-0.1"], "loss.off_gamma=-0.1: x/(x+gamma) is 1 for any ratio x with 0, "),
+        (["loss.on_gamma=0"], "loss.on_gamma=0: x/(x+gamma) is 1 for any ratio x with 0, and no shape with less; "),
+        (["loss.off_power=0"], "loss.off_power=0: x^0 is 1 for any ratio x, and has no gradient; use more than 0,"),
+        (["loss.all_max=1.5"], "loss.all_max=1.5: it is a probability; use more than 0 and at most 1, or null"),
+        (["loss.off_reshape=p_div_p"], "loss.off_reshape=p_div_p: expected 'none', 'logp', 'p_logp', 'square_root',"),
+        (["loss.clip=false"], "loss.clip=false: expected 'always', 'unguided' or 'never'"),
+        (["algorithm.baseline=split"], "algorithm.baseline=split: expected 'union' or 'own'"),
+        (
+            ["loss.off_min=0.5", "loss.off_max=0.5"],
+            "loss.off_min=0.5: nothing lies between it and loss.off_max=0.5, so that no such token would have a "
+            "gradient; use less than that, or null for no bound",
+        ),
+        (
+            ["algorithm=gspo", "loss.on_reshape=gamma"],
+            "loss.on_reshape=gamma: it is made of a token's probabilities, and algorithm.ratio=sequence_mean has one "
+            "ratio for a response; use algorithm.ratio=token, or another shape",
+        ),
+        (
+            ["algorithm=rl_sft_loss", "guidance=none"],
+            "loss.sft_coef=1.0: it weighs responses that somebody else wrote, and guidance=none adds none; choose",
+        ),
+        (
+            ["algorithm=rl_sft_loss", "algorithm.group_size=2"],
+            "algorithm.baseline=own: with guidance.per_group=1 of algorithm.group_size=2 responses there are no two to "
+            "compare; use larger groups, or union",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be(overrides, fault):
+    refused(overrides, fault)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +99,10 @@ def test_refused(overrides, fault):
         ["algorithm.entropy_coef=0.001", "algorithm.entropy_target=1.0"],
         ["algorithm.entropy_coef=0.001", "algorithm.entropy_target=1.0", "algorithm.entropy_lr=0.01"],
         ["algorithm=sft"],
+        ["algorithm=gspo", "loss.on_reshape=square_root"],
+        ["algorithm=luffy", "loss.off_min=0.1", "loss.off_max=0.9", "loss.all_max=0.95", "loss=plain"],
+        ["algorithm=luffy", "algorithm.group_size=2"],
+        ["algorithm=rl_sft_loss", "algorithm.group_size=3"],
     ],
 )
 def test_accepted(overrides):

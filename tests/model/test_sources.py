@@ -74,6 +74,14 @@ def test_a_missing_folder_is_named(path):
     assert "no such folder" in fault
 
 
+def test_a_hub_that_cannot_be_reached_is_told(tmp_path, tiny_folder):
+    (fault,) = HF(path="nobody/nothing", **OPTIONS).faults()  # tests are offline
+    assert fault.startswith("model.path=nobody/nothing: its tokenizer cannot be read (")
+    AutoModelForCausalLM.from_pretrained(tiny_folder).config.save_pretrained(tmp_path)
+    (fault,) = HF(path=str(tmp_path), **OPTIONS).faults()
+    assert fault.startswith(f"model.path={tmp_path}: its tokenizer cannot be read (")
+
+
 def test_gradient_checkpointing_changes_no_gradient(tiny_folder):
     def gradient(checkpointing: bool):
         source = HF(path=str(tiny_folder), **{**OPTIONS, "dtype": "float64", "gradient_checkpointing": checkpointing})

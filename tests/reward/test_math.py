@@ -24,8 +24,8 @@ def rollout(text: str, answer: str | None) -> Rollout:
     return Rollout(Task("t", (), "math", answer=answer), (), (), (), (), "policy", text, "end")
 
 
-def math(form: str = HASHES, timeout_s: float = 20.0, on_unreadable="stop") -> Math:
-    return Math(form=form, timeout_s=timeout_s, on_unreadable=on_unreadable)
+def math(form: str | None = HASHES, timeout_s: float = 20.0, on_unreadable="stop", after: str | None = None) -> Math:
+    return Math(form=form, after=after, timeout_s=timeout_s, on_unreadable=on_unreadable)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,58 @@ def test_the_table_of_values(hashes, said, answer, value):
 
 def test_no_answer_is_bad_not_failed(hashes):
     assert hashes([rollout("I do not know.", "18")]) == [hashes.minimum]
+
+
+SOLUTIONS = [  # of a task whose answer is 18; and whether they are right
+    (r"9 and 9.</think>\nTogether \boxed{18}.", True),
+    (r"9 and 9.</think>\nTogether \boxed{18}.<|im_end|>", True),
+    (r"</think>\boxed{18}", True),
+    ("So.</think>\nThe answer is 18.", True),  # math-verify looks for it
+    ("So.</think>\nHence $x = 18$, which we wanted.", True),
+    ("So.</think>\n18", True),
+    ("So.</think>**18 trees**", True),  # a text, no formula
+    (r"So \boxed{17}.</think>\nHence \boxed{\frac{36}{2}}.", True),
+    (r"So.</think>\nNot \boxed{17} but \boxed{18}.", False),  # math-verify reads two beside each other as a set
+    (r"So \boxed{18}.", False),  # never stopped thinking
+    (r"So \boxed{18}.</think>", False),
+    (r"So \boxed{18}.</think>\nI do not know.", False),
+    (r"So.</think>\n\boxed{18}</think>\n\boxed{17}", True),  # up to the second
+    (r"So.</think>\n\boxed{17}</think>\n\boxed{18}", False),
+    ("", False),
+]
+
+
+def published(text: str) -> bool:
+    """data.reward_impl_version=3 of LUFFY's code, as it describes itself: the answer is 18."""
+    from math_verify import parse, verify
+
+    head, mark, tail = f"<think>\n{text}".partition("</think>")
+    gold, judged = parse("$18$"), parse(tail.partition("</think>")[0])
+    return head.count("<think>") > 0 and mark != "" and verify(gold, judged)
+
+
+@pytest.mark.parametrize(("text", "right"), SOLUTIONS)
+def test_what_follows_the_thinking_is_judged(text, right):
+    assert published(text) == right
+    assert math(None, after="</think>", on_unreadable="literal")([rollout(text, "18")]) == [right]
+
+
+def test_all_of_a_text_is_judged():
+    """data.reward_impl_version=4, without the thinking."""
+    texts = [r"So \boxed{18}.", "It is 17.</think>It is 18.", "It is 18.", "It is 18.</think>It is 17."]
+    assert math(None)([rollout(text, "18") for text in texts]) == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_form_is_looked_for_behind_the_mark():
+    reward = math(BOXED, after="</think>")
+    assert reward.stated(r"\boxed{17}</think> \boxed{18}") == "18"
+    assert reward.stated(r"\boxed{17}</think> 18") is None
+    assert reward.stated(r"\boxed{18}") is None
+
+
+def test_no_response_to_an_unreadable_answer_is_right():
+    reward = math(None, after="</think>", on_unreadable="literal")
+    assert reward([rollout("So.</think>The answer is the red house.", "the red house on the hill")]) == [0.0]
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(0, 10**4))
