@@ -21,7 +21,8 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
-from llmft.trainer import durable, weights
+from llmft import durable
+from llmft.trainer import weights
 
 WEIGHTS, TENSORS, STATE = "weights.safetensors", "tensors.pt", "state.json"
 ROOM_FOR_THE_REST = 2**20  # bytes, for what of a checkpoint is not tensors

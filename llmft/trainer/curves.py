@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmft.trainer import durable
+from llmft import durable
 
 INK, ACCENT, GRID = "#20364b", "#c8512c", "#e3e7eb"
 

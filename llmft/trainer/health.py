@@ -33,6 +33,11 @@ class Health:
     failed: Share  # of steps that the reward failed in
     kl: Annotated[float, Gt(0)]  # nats per token
     grad_growth: Annotated[float, Gt(1)]  # times where it began
+    skipped: Share  # of steps that had an update left out for the length of its gradient
+    off_policy_prob: Share  # mean probability of tokens by others, while it has grown less than
+    prob_growth: Annotated[float, Gt(1)]  # this many times where it began
+    trace_accuracy: Share  # of the traces that are right
+    replay_idle: Annotated[int, Ge(1)]  # steps after which something should be replayed
 
     def open(self, run: RunFolder) -> Any:
         """The callback that looks after ``run``."""

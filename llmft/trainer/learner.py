@@ -10,7 +10,6 @@ process or in the one that was killed, leaves no trace but the weights and the s
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +43,7 @@ class Learner(LightningModule):
         sampler: told of new weights after each step; None where nothing is sampled.
         micro_batch: rows of one forward and backward pass; does not change the gradient.
         max_grad_norm: longer gradients are scaled down to it; None leaves them.
-        nonfinite: what becomes of an update whose loss or gradient is not finite.
+        nonfinite: what becomes of an update whose loss or gradient is not finite, or whose gradient is too long.
         signals: drops the collecting of a step for a signal.
     """
 
@@ -135,7 +134,7 @@ class Learner(LightningModule):
 
     def _collect(self) -> Step:
         """What the next step trains on. A signal drops it, and the places in the data are those of before."""
-        before = copy.deepcopy((self.tasks.state_dict(), self.algorithm.state_dict()))
+        before = self.tasks.state_dict(), self.algorithm.state_dict()  # which nothing changes later
         seeds = self.step_seeds = self.seeds.child("step", self.steps_done)
         # Ranks share the streams of the data; dropout should differ between them.
         (seeds.child("rank", rank()) if rank() else seeds).seed_everything()
@@ -158,13 +157,13 @@ class Learner(LightningModule):
     def update_all(self, updates: Sequence[Trainable]) -> dict[str, float]:
         """The optimizer steps of one step; their metrics, averaged over those that were made."""
         self.policy.train()
-        made, skipped = [], self.nonfinite.skipped
+        made, before = [], self.nonfinite.counts()
         for index in range(all_max(len(updates))):
             metrics = self.update(updates[index] if index < len(updates) else None)
             if metrics is not None:
                 made.append(metrics)
         of_each = {name: [one[name] for one in made if name in one] for metrics in made for name in metrics}
-        counted = {"train/nonfinite": self.nonfinite.skipped - skipped} if self.nonfinite.on == "skip" else {}
+        counted = {name: count - before[name] for name, count in self.nonfinite.counts().items()}
         return {**{name: _mean(values) for name, values in of_each.items()}, **counted}
 
     def update(self, data: Trainable | None) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmft.trainer import durable
+from llmft import durable
 
 Row = dict[str, float]
 

@@ -1,4 +1,8 @@
-"""An update whose loss or gradient is not finite is never made; then the run stops, or goes on without it."""
+"""An update whose loss or gradient is not finite is never made; then the run stops, or goes on without it.
+
+One whose gradient is longer than a bound is left out too, wherever there is a bound: such an update is a bad batch, and
+no fault, so that it needs no cap.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,14 @@ class NonFinite:
     Args:
         on: ``stop`` with the first such update; ``skip`` it.
         most: updates that may be skipped in the whole run.
+        longest: gradient norm above which an update is left out, however many are; None for no bound.
     """
 
-    def __init__(self, *, on: OnNonFinite, most: int) -> None:
+    def __init__(self, *, on: OnNonFinite, most: int, longest: float | None) -> None:
         self.on: OnNonFinite = on
-        self.most = most
-        self.skipped = 0  # in the whole run
+        self.most, self.longest = most, longest
+        self.skipped = 0  # for a value that is not finite, in the whole run
+        self.too_long = 0  # for the length of the gradient, in this process
         self.newest: dict[str, Any] = {}  # what the newest one was: enough to make it again
 
     def refuses(self, loss: float, norm: float, *, step: int, seeds: Seeds, rollouts: Sequence[Rollout]) -> bool:
@@ -36,7 +42,9 @@ class NonFinite:
             Stop: if it must, and the run may not go on.
         """
         if math.isfinite(loss) and math.isfinite(norm):
-            return False
+            too_long = self.longest is not None and norm > self.longest
+            self.too_long += too_long
+            return too_long
         ids = list(dict.fromkeys(gather([rollout.task.id for rollout in rollouts])))
         self.newest = {
             "step": step,
@@ -55,3 +63,8 @@ class NonFinite:
             f"step {step}: loss {loss}, gradient norm {norm}; the weights are left as they were.{why} "
             f"Tasks of the batch: {', '.join(ids) or 'not known'}. Lower optimizer.lr, or look at these tasks.",
         )
+
+    def counts(self) -> dict[str, float]:
+        """The updates that were left out so far, by the metric that tells of them."""
+        found = {"train/nonfinite": float(self.skipped)} if self.on == "skip" else {}
+        return found if self.longest is None else {**found, "train/skipped_updates": float(self.too_long)}

@@ -20,9 +20,9 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as Lightning
 from torch.profiler import ProfilerActivity, profile
 
+from llmft import durable
 from llmft.algorithm.metrics import Stopwatch
 from llmft.distributed import rank
-from llmft.trainer import durable
 from llmft.trainer.operators import Operators, operators
 from llmft.trainer.profile import Profile
 from llmft.trainer.profile_tables import Profiled, tables

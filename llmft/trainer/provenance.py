@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmft.config import ROOT
-from llmft.trainer.durable import sha256
+from llmft.durable import sha256
 from llmft.trainer.start import Start
 
 PACKAGES = (

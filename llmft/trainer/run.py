@@ -27,11 +27,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from llmft import durable
 from llmft.config import Stop
 from llmft.config.faults import FAILED, INTERRUPTED, REFUSED, TERMINATED
 from llmft.distributed import gather, rank
 from llmft.protocols import Tokens
-from llmft.trainer import durable, shelf
+from llmft.trainer import shelf
 from llmft.trainer.metrics import MetricsLog
 from llmft.trainer.provenance import differing_files
 from llmft.trainer.samples import SampleLog

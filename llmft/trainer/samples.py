@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from llmft import durable
 from llmft.protocols import Tokens
-from llmft.trainer import durable
 from llmft.types import Author, Rollout
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 from pathlib import Path
 
-from llmft.trainer import durable
+from llmft import durable
 
 log = logging.getLogger(__name__)
 

@@ -9,75 +9,12 @@ https://arxiv.org/abs/2505.22617 (entropy) and https://fengyao.notion.site/off-p
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from llmft.trainer.health import Health
-from llmft.types import Rollout
+from llmft.trainer.seen import Seen
 
 SOON = 3  # steps after which what is wrong from the start is told
-
-
-class Seen:
-    """What the symptoms look at: of each metric its first values and its last, of each part of the reward its range.
-
-    All of it is numbers that a checkpoint keeps, so that a continued run tells what an uninterrupted one does.
-    """
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.first: dict[str, list[float]] = {}
-        self.last: dict[str, list[float]] = {}
-        self.parts: dict[str, list[float]] = {}  # smallest value, largest value, responses
-
-    def add(self, row: Mapping[str, float], rollouts: Iterable[Rollout]) -> None:
-        """A step's metrics, and what it trained on."""
-        for name, value in row.items():
-            if name.startswith("train/") and math.isfinite(value):
-                first, last = self.first.setdefault(name, []), self.last.setdefault(name, [])
-                if len(first) < self.window:
-                    first.append(float(value))
-                last.append(float(value))
-                del last[: -self.window]
-        for rollout in rollouts:
-            if rollout.source == "policy" and rollout.score is not None and not rollout.failed:
-                for name, value in rollout.score.parts.items():
-                    low, high, count = self.parts.get(name, (value, value, 0))
-                    self.parts[name] = [min(low, value), max(high, value), count + 1]
-
-    def mean(self, name: str, *, least: int | None = None) -> float | None:
-        """Of the last steps that had it; None if fewer than ``least``, or than the window, had it so far."""
-        return self._mean(self.last.get(name, []), least)
-
-    def began(self, name: str, *, least: int | None = None) -> float | None:
-        """The same of the first steps."""
-        return self._mean(self.first.get(name, []), least)
-
-    def grown(self, name: str) -> float | None:
-        """How many times its beginning a metric is."""
-        first, last = self.began(name), self.mean(name)
-        return last / first if first is not None and last is not None and first > 0 else None
-
-    def share(self, name: str, *, least: int | None = None) -> float | None:
-        """Of the last steps, those in which it was more than 0."""
-        values = self.last.get(name, [])
-        enough = len(values) >= min(least or self.window, self.window)
-        return fmean(value > 0 for value in values) if enough else None
-
-    def _mean(self, values: Sequence[float], least: int | None) -> float | None:
-        return fmean(values) if len(values) >= min(least or self.window, self.window) else None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"first": _copied(self.first), "last": _copied(self.last), "parts": _copied(self.parts)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.first, self.last, self.parts = (_copied(state[name]) for name in ("first", "last", "parts"))
-
-
-def _copied(lists: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    return {name: list(values) for name, values in lists.items()}
 
 
 def equal_rewards(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
@@ -91,7 +28,8 @@ def equal_rewards(seen: Seen, at: Health, weights: Mapping[str, float]) -> str |
     if right is not None and right <= 1 - at.solved:
         return (
             f"{start}: the tasks are too hard, {right:.0%} of the responses are right, or the reward does not see what "
-            "is right (look into samples.jsonl); take easier tasks, a larger algorithm.group_size, or begin with SFT"
+            "is right (look into samples.jsonl); take easier tasks, a larger algorithm.group_size, begin with SFT, or take "
+            "algorithm=luffy if the tasks have traces"
         )
     return (
         f"{start}: each task is either always solved or never, or the policy hardly varies; raise "
@@ -221,6 +159,61 @@ def growing_gradient(seen: Seen, at: Health, weights: Mapping[str, float]) -> st
     )
 
 
+def long_gradients(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
+    """The bound on the gradient leaves out what the run should learn from."""
+    share, norm = seen.share("train/skipped_updates"), seen.mean("train/grad_norm")
+    if share is None or share == 0 or share < at.skipped:
+        return None
+    return (
+        f"updates were left out in {share:.0%} of the last steps, for a gradient above trainer.skip_grad_norm (its norm "
+        f"is {norm or 0.0:.3g} in the mean): raise the bound, or lower optimizer.lr if the norm has grown"
+    )
+
+
+def foreign_traces(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
+    """What others wrote is as unlikely to the policy as it was at first."""
+    name = "train/off_policy_prob"
+    first, last, enough = seen.began(name), seen.mean(name), seen.steps.get(name, 0) >= 2 * seen.window
+    if first is None or last is None or not enough or last >= at.off_policy_prob:
+        return None
+    if last > 0 and last >= first * at.prob_growth:
+        return None
+    return (
+        f"the policy gives the tokens of traces a probability of {last:.3f} in the mean, and it does not grow: are they "
+        "written in another chat template, form or language than the model's (look into samples.jsonl)? Else "
+        "optimizer.lr is too low, or loss.off_gamma too small: a token far less likely than gamma hardly pulls"
+    )
+
+
+def unread_traces(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
+    """Traces that earn nothing pull the policy nowhere, or away from them."""
+    right = seen.mean("train/accuracy/trace", least=SOON)
+    if right is None or right > at.trace_accuracy:
+        return None
+    return (
+        f"{right:.0%} of the traces are right by the reward: it does not read their form (python -m "
+        "llmft.dataset.preview shows them; a trace needs its answer where the reward looks for it, and its <think> as "
+        "the template has it), they are cut at rollout.max_new_tokens, or they belong to other questions"
+    )
+
+
+def idle_replay(seen: Seen, at: Health, weights: Mapping[str, float]) -> str | None:
+    """Nothing is replayed, long after the start."""
+    name = "guidance/replayed"
+    if seen.steps.get(name, 0) < at.replay_idle or seen.mean(name) != 0:
+        return None
+    start, right = f"nothing was replayed in {seen.window} steps", seen.mean("train/accuracy") or 0.0
+    if seen.mean("guidance/guiding") == 0:
+        return (
+            f"{start}, and nothing before: {right:.0%} of the responses of a step are right, and replay begins above "
+            "its start_accuracy; lower that, take easier tasks, or begin with SFT or traces"
+        )
+    return (
+        f"{start}: the pool holds no question. {right:.0%} of the responses are right, and kept is what is solved in "
+        f"some responses and not in all: take {'harder' if right > 0.5 else 'easier'} tasks, or algorithm=grpo"
+    )
+
+
 Symptom = Callable[[Seen, Health, Mapping[str, float]], str | None]
 SYMPTOMS: Mapping[str, Symptom] = {
     one.__name__: one
@@ -236,5 +229,9 @@ SYMPTOMS: Mapping[str, Symptom] = {
         skipped_updates,
         far_from_reference,
         growing_gradient,
+        long_gradients,
+        foreign_traces,
+        unread_traces,
+        idle_replay,
     )
 }

@@ -13,13 +13,16 @@ import torch
 from annotated_types import Ge, Gt
 from torch import nn
 
+from llmft import durable
+from llmft.config import Why
 from llmft.distributed import rank, world_size
 from llmft.protocols import Algorithm, Rollouts, Sampler, Tasks, Tokens
 from llmft.seeds import Seeds
-from llmft.trainer import durable
 from llmft.trainer.evaluation import Evaluation
 from llmft.trainer.nonfinite import NonFinite, OnNonFinite
 from llmft.trainer.run import RunFolder
+
+SKIP = Why("each update would be left out; use more than 0, for instance 500, or null for no bound")
 
 
 class Trainer:
@@ -34,6 +37,7 @@ class Trainer:
         max_steps: steps of the run; a step is one batch of tasks, whether or not it gave signal.
         micro_batch: rows of one forward and backward pass.
         max_grad_norm: longer gradients are scaled down to it; None leaves them.
+        skip_grad_norm: an update whose gradient is longer is left out, and counted; None makes each.
         on_nonfinite: ``stop`` before an update whose loss or gradient is not finite; ``skip`` it.
         max_nonfinite: updates that may be skipped in the whole run.
         log_every: steps between two rows of ``metrics.csv``; evaluated steps always have one.
@@ -54,6 +58,7 @@ class Trainer:
         max_steps: Annotated[int, Ge(1)],
         micro_batch: Annotated[int, Ge(1)],
         max_grad_norm: Annotated[float, Gt(0)] | None,
+        skip_grad_norm: Annotated[float, Gt(0), SKIP] | None,
         on_nonfinite: OnNonFinite,
         max_nonfinite: Annotated[int, Ge(1)],
         log_every: Annotated[int, Ge(1)],
@@ -80,7 +85,7 @@ class Trainer:
         self.update: dict[str, Any] = {
             "max_steps": max_steps, "micro_batch": micro_batch, "max_grad_norm": max_grad_norm
         }  # fmt: skip
-        self.nonfinite = NonFinite(on=on_nonfinite, most=max_nonfinite)
+        self.nonfinite = NonFinite(on=on_nonfinite, most=max_nonfinite, longest=skip_grad_norm)
         self.log_every = log_every
         self.samples: dict[str, Any] = {"samples_every": samples_every, "samples_per_step": samples_per_step}
         self.checkpoints: dict[str, Any] = {"every": checkpoint_every, "keep": keep_checkpoints}

@@ -21,6 +21,7 @@ from llmft.seeds import Seeds
 from llmft.trainer import shelf, weights
 from llmft.types import Step
 
+KINDS = ("line", "grpo", "replay")
 EVEN = {one.task.id for one in TaskStream(TASKS, Seeds(1).child("tasks")).take(len(TASKS)) if one.position % 2 == 0}
 
 
@@ -49,7 +50,7 @@ def train(kind: str, folder: Path) -> dict[str, torch.Tensor]:
     """The weights after a run, in float64."""
     source = Scratch(hidden_size=32, layers=2, heads=2, ffn_size=64, context=256, rope_theta=1e4, init_std=0.2)
     strategy = {"devices": world_size(), "strategy": "ddp"} if world_size() > 1 else {}
-    options = {"algorithm": EvenLine()} if kind == "line" else {"reward": EvenGraded()}
+    options = {"line": {"algorithm": EvenLine()}, "grpo": {"reward": EvenGraded()}, "replay": {"max_steps": 6}}[kind]
     session = make_session(kind, folder, source, source.tokens(), micro_batch=2, **options, **strategy)
     in_float64(session.trainer.policy)
     if kind == "grpo":
@@ -60,7 +61,7 @@ def train(kind: str, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def both(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {kind: train(kind, folder / kind) for kind in ("line", "grpo")}
+    return {kind: train(kind, folder / kind) for kind in KINDS}
 
 
 class Overflows(Line):

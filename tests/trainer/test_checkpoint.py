@@ -9,7 +9,8 @@ import random
 import pytest
 import torch
 
-from llmft.trainer import durable, shelf, weights
+from llmft import durable
+from llmft.trainer import shelf, weights
 from llmft.trainer.checkpoint import FolderCheckpointIO
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Callback
 
+from llmft import durable
 from llmft.config import Stop
-from llmft.trainer import durable, shelf
+from llmft.trainer import shelf
 from llmft.trainer.run import RunFolder
 
 

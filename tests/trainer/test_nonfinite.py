@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
+from cutting import Cut, CutAfter
 from lightning.pytorch import Callback
 from miniature import TASKS, Line
 
-from llmft.config import Stop
+from llmft.config import Stop, compose
+from llmft.config.checks import find_faults
 from llmft.dataset.stream import TaskStream
 from llmft.reward.weighted import Weighted
 from llmft.seeds import Seeds
@@ -107,18 +109,87 @@ def test_what_is_skipped_was_never_there(where, session, outcome, tmp_path, reco
 
 
 def test_the_cap_counts_over_the_whole_run_and_its_continuations(session, tmp_path):
-    class Cut(Callback):
+    class CutBefore(Callback):
         def on_train_batch_start(self, trainer, pl_module, *_):
             if pl_module.steps_done == 1:
                 raise InterruptedError
 
     options = {"on_nonfinite": "skip", "max_nonfinite": 3}
     with pytest.raises(InterruptedError):
-        session("line", algorithm=Broken(steps=(1,)), callbacks={"cut": Cut()}, **options).fit()
+        session("line", algorithm=Broken(steps=(1,)), callbacks={"cut": CutBefore()}, **options).fit()
     # The second half counts its own steps from 1: two were skipped, a third may be, the fourth may not.
     with pytest.raises(Stop, match=r"step 2: .* trainer\.max_nonfinite=3 updates were skipped before") as stop:
         session("line", resume=True, algorithm=Broken(steps=(1,)), **options).fit()
     assert stop.value.code == 3
+
+
+class Long(Line):
+    """From some steps on, the gradient is 1000 times as long."""
+
+    def __init__(self, steps=(2,)):
+        super().__init__()
+        self.steps = steps
+
+    def loss(self, policy, part):
+        loss, metrics = super().loss(policy, part)
+        return loss * (1000 if self.step in self.steps else 1), metrics
+
+    def state_dict(self):
+        return {**super().state_dict(), "step": self.step}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.step = state["step"]
+
+
+def test_an_update_with_a_long_gradient_is_left_out(session, outcome, tmp_path):
+    """However many there are; what is left is a run whose bad steps made no updates."""
+    silent = Line()
+    silent.silent = {2, 3}
+    session("line", tmp_path / "silent", algorithm=silent).fit()
+    session("line", algorithm=Long((2, 3)), skip_grad_norm=100.0, max_nonfinite=1).fit()
+    ends = [outcome(tmp_path / name)["state"] for name in ("silent", "run")]
+    assert ends[0]["state_dict"] == ends[1]["state_dict"]
+    assert ends[0]["optimizer_states"] == ends[1]["optimizer_states"]
+    assert ends[1]["progress"]["skipped"] == 0
+    assert ends[1]["progress"]["updates_done"] == 4
+    rows = read(tmp_path / "run" / "metrics.csv")
+    assert [row["train/skipped_updates"] for row in rows] == [0, 2, 2, 0]
+    assert all(row["train/grad_norm"] > 100 for row in rows[1:3])  # as it was, before it was scaled down
+    assert all(row["train/grad_norm"] < 100 for row in (rows[0], rows[3]))
+    assert "train/lr" not in rows[1]
+    assert not (tmp_path / "run" / "nonfinite.json").exists()
+
+
+def test_a_bound_counts_what_is_longer_and_nothing_else():
+    from llmft.trainer.nonfinite import NonFinite
+
+    refused = {"step": 1, "seeds": Seeds(1), "rollouts": ()}
+    bound = NonFinite(on="skip", most=9, longest=500.0)
+    assert [bound.refuses(0.1, norm, **refused) for norm in (499.0, 500.0, 500.1, INF)] == [False, False, True, True]
+    assert bound.counts() == {"train/nonfinite": 1, "train/skipped_updates": 1}
+    free = NonFinite(on="stop", most=9, longest=None)
+    assert not free.refuses(0.1, 1e30, **refused)
+    assert free.counts() == {}
+    with pytest.raises(Stop):
+        NonFinite(on="stop", most=9, longest=500.0).refuses(0.1, INF, **refused)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_run_with_long_gradients_that_was_cut_ends_as_a_whole_one(step, session, outcome, tmp_path):
+    options = {"skip_grad_norm": 100.0}
+    session("line", tmp_path / "whole", algorithm=Long((2, 3)), **options).fit()
+    with pytest.raises(Cut):
+        session("line", algorithm=Long((2, 3)), callbacks={"cut": CutAfter(step)}, **options).fit()
+    session("line", resume=True, algorithm=Long((2, 3)), **options).fit()
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "'500'"])
+def test_a_bound_that_would_leave_out_each_update_is_refused(value):
+    (fault,) = find_faults(compose([f"trainer.skip_grad_norm={value}"]))
+    assert str(fault).startswith(f"trainer.skip_grad_norm={value}: ".replace("'", ""))
+    assert "'" in value or "for instance 500" in str(fault)
 
 
 @pytest.mark.parametrize("value", [NAN, INF])

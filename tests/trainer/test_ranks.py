@@ -25,13 +25,19 @@ def test_two_processes_one_of_them_without_signal_end_as_one(tmp_path):
     """Features and text; the second process's tasks never give signal, so it goes along with empty passes."""
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
     one, two = ranks_job.both(tmp_path / "one"), on_ranks(2, "gloo", ranks_job.both, tmp_path / "two")
-    for kind in ("line", "grpo"):
+    for kind in ranks_job.KINDS:
         assert one[kind].keys() == two[kind].keys()
         for name, tensor in one[kind].items():
             assert tensor.dtype == torch.float64
             torch.testing.assert_close(two[kind][name], tensor, rtol=1e-9, atol=1e-12, msg=f"{kind} {name}")
         rows = [(tmp_path / run / kind / "metrics.csv").read_text().splitlines() for run in ("one", "two")]
         assert len(rows[0]) == len(rows[1])
+    alone, shared = (tmp_path / run / "replay" / "guidance" for run in ("one", "two"))
+    assert len(list(alone.iterdir())) > 3
+    assert {path.name: path.read_bytes() for path in shared.iterdir()} == {
+        path.name: path.read_bytes() for path in alone.iterdir()
+    }, "the same pool, to the bit"
+    assert sum(row["guidance/replayed"] for row in read(tmp_path / "two" / "replay" / "metrics.csv")[1:]) > 4
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,11 @@ import json
 import logging
 
 import pytest
-from cutting import Cut, CutAfter
-from lightning.pytorch import Callback
+from cutting import Cut, CutAfter, CutBetweenUpdates
 
+from llmft import durable
 from llmft.config import Stop
-from llmft.trainer import durable, shelf
-
-
-class CutBetweenUpdates(Callback):
-    """Before the second optimizer step of a step."""
-
-    def __init__(self, step):
-        self.step, self.seen = step, 0
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if pl_module.steps_done == self.step:
-            self.seen += 1
-            if self.seen == 2:
-                raise Cut
+from llmft.trainer import shelf
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from llmft import durable
 from llmft.config import Stop
-from llmft.trainer import durable
 from llmft.trainer.run import RunFolder
 
 MANIFEST = {"files": {"data": {}, "model": {}}, "versions": {"torch": "2"}}

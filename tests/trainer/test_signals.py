@@ -9,9 +9,10 @@ import signal
 import pytest
 from lightning.pytorch import Callback
 
+from llmft import durable
 from llmft.config import Stop
 from llmft.reward.weighted import Weighted
-from llmft.trainer import durable, shelf
+from llmft.trainer import shelf
 from llmft.trainer.signals import Dropped, Interrupted, Signals, at_once
 
 BOTH = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}

@@ -17,7 +17,10 @@ STEPS = 30
 def rows(**metrics):
     """``STEPS`` rows of a run, each metric a number or a function of how far it is, from 0 to 1."""
     return [
-        {f"train/{name}": value(step / STEPS) if callable(value) else value for name, value in metrics.items()}
+        {
+            name if "/" in name else f"train/{name}": value(step / STEPS) if callable(value) else value
+            for name, value in metrics.items()
+        }
         for step in range(STEPS)
     ]
 
@@ -59,6 +62,19 @@ def test_a_run_that_is_well_has_none():
     )
 
 
+GUIDED = WELL | {
+    "off_policy_prob": lambda far: 0.02 * (1 + 4 * far),  # unlikely, and learned
+    "train/accuracy/trace": 0.95,
+    "skipped_updates": lambda far: float(far == 0.5),  # one bad batch
+}
+
+
+def test_a_run_with_guidance_that_is_well_has_none():
+    assert shown(rows(**GUIDED)) == {}
+    assert shown(rows(**GUIDED | {"off_policy_prob": 0.6})) == {}  # likely from the start, and no likelier later
+    assert shown(rows(**GUIDED | {"train/accuracy/trace": 0.4})) == {}  # of which some are wrong on purpose
+
+
 def test_a_run_that_ends_with_its_tasks_solved_has_no_collapse():
     assert shown(rows(**WELL | {"entropy": falling(0.4, 0.001), "accuracy": 0.95})) == {}
 
@@ -78,6 +94,11 @@ def test_a_run_that_ends_with_its_tasks_solved_has_no_collapse():
         ("failing_rewards", 10, "in 100% of the steps", {"failed": 2}),
         ("skipped_updates", 16, "nonfinite.json", {"nonfinite": lambda far: float(far == 0.5)}),
         ("far_from_reference", None, "nats per token from the reference", {"kl": lambda far: 4 * far}),
+        ("long_gradients", 10, "left out in 100% of the last steps", {"skipped_updates": 2}),
+        ("foreign_traces", 20, "a probability of 0.010", {"off_policy_prob": 0.01}),
+        ("foreign_traces", 20, "a probability of 0.000", {"off_policy_prob": 0.0}),
+        ("foreign_traces", 20, "does not grow", {"off_policy_prob": lambda far: 0.04 - 0.03 * far}),
+        ("unread_traces", 3, "0% of the traces are right", {"train/accuracy/trace": 0.0}),
         ("growing_gradient", None, "training diverges", {"grad_norm": lambda far: 0.1 * 200**far}),
     ],
 )  # fmt: skip
@@ -87,6 +108,35 @@ def test_a_failure_shows_alone(symptom, step, said, metrics):
     assert said in found[symptom][1]
     if step is not None:
         assert found[symptom][0] == step
+
+
+def test_a_probability_that_grows_late_is_told_and_one_that_does_at_once_is_not():
+    late = lambda far: 0.01 if far < 0.7 else 0.02 + (far - 0.7) / 4  # noqa: E731
+    assert shown(rows(off_policy_prob=late))["foreign_traces"][0] == 20
+    assert shown(rows(off_policy_prob=lambda far: 0.01 * (1 + 2 * far))) == {}
+
+
+def replayed(*steps):
+    """Rows of ``guidance/...``: how many were replayed, is replay on, questions in the pool."""
+    names = ("guidance/replayed", "guidance/guiding", "guidance/pool_questions")
+    return [{"train/accuracy": 0.2, **dict(zip(names, one, strict=True))} for one in steps]
+
+
+def test_a_replay_that_never_begins_and_a_pool_that_is_empty():
+    long = AT.replay_idle
+    waits, empty, used = (0, 0, 0), (0, 1, 0), (4, 1, 30)
+    found = shown(replayed(*[waits] * (long + 5)))
+    assert list(found) == ["idle_replay"]
+    assert found["idle_replay"][0] == long
+    assert "20% of the responses of a step are right, and replay begins above" in found["idle_replay"][1]
+    found = shown(replayed(*[waits] * 20, *[empty] * long))
+    assert found["idle_replay"][0] == long
+    assert "the pool holds no question" in found["idle_replay"][1]
+    assert "take easier tasks" in found["idle_replay"][1]
+
+    assert shown(replayed(*[waits] * (long - 5), *[used] * 20)) == {}
+    assert shown(replayed(*[used, *[empty] * (AT.window - 1)] * 20)) == {}  # now and then is enough
+    assert shown(replayed(*[used] * long, *[empty] * AT.window)).keys() == {"idle_replay"}  # all of it is mastered
 
 
 def test_answers_that_are_cut_off():
