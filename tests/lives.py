@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_runs import KINDS, SMALL, timeless, weights
 
+from llmft import durable
 from llmft.config import ROOT, Stop, check, compose, settings, snapshot
-from llmft.trainer import durable, shelf
+from llmft.trainer import shelf
 from llmft.trainer.start import Start
 
 OFTEN = ["evaluation.every=4", "trainer.checkpoint_every=2"]

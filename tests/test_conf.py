@@ -22,7 +22,7 @@ FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.p
 OPTIONS = [path for path in FILES if len(path.parts) == 2 and path.parts[0] not in ("hydra",)]
 # What an option cannot do without: the first is chosen along with it.
 CHAINED = "rollout.max_new_tokens"  # the data's fact unless somebody sets it, and what others divide by either way
-TOGETHER = {"quantization": ["adapter"]}
+TOGETHER = {"quantization": ["adapter"], "loss": ["guidance"]}
 
 
 def chosen(option: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from llmft.config import ROOT
 
 LAYERS = (
-    {"types", "protocols", "seeds", "distributed", "config"},
+    {"types", "protocols", "seeds", "distributed", "durable", "config"},
     {"batch", "chat", "loss", "advantage"},
     {"model", "quantization", "adapter", "dataset", "optimizer", "schedule", "sampler", "rollout", "guidance", "reward"}
     | {"memory", "feedback", "trace", "prompt"},
@@ -66,3 +66,11 @@ def test_nobody_imports_the_composition_root():
         names = {alias.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import)
                  for alias in node.names}  # fmt: skip
         assert "train" not in names, file
+
+
+def test_nobody_imports_the_experiments():
+    for file in [*FILES, ROOT / "train.py"]:
+        tree = ast.walk(ast.parse(file.read_text()))
+        assert not any(
+            isinstance(node, ast.ImportFrom) and (node.module or "").startswith("experiments") for node in tree
+        )

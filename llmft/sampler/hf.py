@@ -16,7 +16,7 @@ from torch import Tensor
 from llmft.protocols import Policy, Tokens
 from llmft.sampler.draw import draw
 from llmft.sampler.finish import completion
-from llmft.sampler.mode import check_room, sampling_mode, spread
+from llmft.sampler.mode import rooms, sampling_mode, spread
 from llmft.sampler.stop import Watches
 from llmft.sampler.streams import uniforms
 from llmft.types import Completion, Sampling
@@ -38,25 +38,33 @@ class HFGenerate:
         """Nothing: it samples from the live weights."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], n: int | Sequence[int], sampling: Sampling, streams: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int | Sequence[int],
+        sampling: Sampling,
+        streams: Sequence[int],
+        limits: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """See `llmft.protocols.Sampler`. Raises ValueError if prompt and completion exceed the model's positions."""
         counts = spread(prompts, n, streams)
         jobs = [(prompt, j) for prompt, count in enumerate(counts) for j in range(count)]
-        if jobs:
-            check_room(self.policy.model, max(len(prompt) for prompt in prompts), sampling)
+        if not jobs:
+            return [[] for _ in prompts]
+        allowed = rooms(self.policy.model, prompts, sampling, limits)
         done: dict[tuple[int, int], Completion] = {}
         with sampling_mode(self.policy), pristine_generation_config(self.policy.model):
             for first in range(0, len(jobs), self.max_rows):
                 batch = jobs[first : first + self.max_rows]
-                numbers = uniforms(
-                    [streams[prompt] for prompt, _ in batch], [j for _, j in batch], sampling.max_new_tokens
-                )
-                completions = self._batch([prompts[prompt] for prompt, _ in batch], torch.from_numpy(numbers), sampling)
+                mine = [allowed[prompt] for prompt, _ in batch]
+                numbers = uniforms([streams[prompt] for prompt, _ in batch], [j for _, j in batch], max(mine))
+                uniform = torch.from_numpy(numbers)
+                completions = self._batch([prompts[prompt] for prompt, _ in batch], uniform, sampling, mine)
                 done.update(zip(batch, completions, strict=True))
         return [[done[prompt, j] for j in range(count)] for prompt, count in enumerate(counts)]
 
-    def _batch(self, prompts: Sequence[Sequence[int]], uniform: Tensor, sampling: Sampling) -> list[Completion]:
+    def _batch(
+        self, prompts: Sequence[Sequence[int]], uniform: Tensor, sampling: Sampling, limits: Sequence[int]
+    ) -> list[Completion]:
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         width, pad = max(len(prompt) for prompt in prompts), self.tokens.pad_id
@@ -66,7 +74,7 @@ class HFGenerate:
         stopper = Stopper(sampling, self.tokens, width)
         config = GenerationConfig(
             do_sample=False,  # the picker leaves one token to choose from
-            max_new_tokens=sampling.max_new_tokens,
+            max_new_tokens=max(limits),
             eos_token_id=self.tokens.eos_id,
             pad_token_id=pad,
             use_cache=True,
@@ -79,11 +87,16 @@ class HFGenerate:
             stopping_criteria=StoppingCriteriaList([stopper]),
         )
         logps = torch.stack(picker.logps, dim=1).tolist()
+        rows = zip(written[:, width:].tolist(), logps, limits, strict=True)
         return [
             completion(
-                row[: len(values)], values, self.tokens.eos_id, stopper.length.get(at), f"row {at} of this batch"
+                row[: len(values)][:limit],
+                values[:limit],
+                self.tokens.eos_id,
+                stopper.length.get(at),
+                f"row {at} of this batch",
             )
-            for at, (row, values) in enumerate(zip(written[:, width:].tolist(), logps, strict=True))
+            for at, (row, values, limit) in enumerate(rows)
         ]
 
 

@@ -37,12 +37,23 @@ def spread(prompts: Sequence[Sequence[int]], n: int | Sequence[int], streams: Se
     return counts
 
 
-def check_room(model, longest_prompt: int, sampling: Sampling) -> None:
-    """Raises ValueError if prompt and completion exceed the positions that the model was made for."""
+def rooms(model, prompts: Sequence[Sequence[int]], sampling: Sampling, limits: Sequence[int] | None) -> list[int]:
+    """How many tokens the completions of each prompt may have.
+
+    Raises ValueError for a limit below 1, or if a prompt and a completion exceed the positions that the model was made for.
+    """
+    allowed = [min(limit, sampling.max_new_tokens) for limit in limits or [sampling.max_new_tokens] * len(prompts)]
+    if len(allowed) != len(prompts) or min(allowed) < 1:
+        raise ValueError(
+            f"limits={limits}: give one number of tokens, of 1 or more, for each of {len(prompts)} prompts"
+        )
     positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    needed = longest_prompt + sampling.max_new_tokens
+    needed, new, prompt = max(
+        (len(prompt) + new, new, len(prompt)) for prompt, new in zip(prompts, allowed, strict=True)
+    )
     if positions is not None and needed > positions:
         raise ValueError(
-            f"max_new_tokens={sampling.max_new_tokens}: with a prompt of {longest_prompt} tokens it needs {needed} "
+            f"max_new_tokens={new}: with a prompt of {prompt} tokens it needs {needed} "
             f"positions and the model has {positions}; lower it or leave longer prompts out"
         )
+    return allowed

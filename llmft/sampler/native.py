@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmft.protocols import Policy, Tokens
 from llmft.sampler.finish import completion
-from llmft.sampler.mode import check_room, sampling_mode, spread
+from llmft.sampler.mode import rooms, sampling_mode, spread
 from llmft.sampler.rows import Rows
 from llmft.sampler.stop import Watches
 from llmft.sampler.streams import uniforms
@@ -53,15 +53,20 @@ class Native:
         """Nothing: it samples from the live weights."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], n: int | Sequence[int], sampling: Sampling, streams: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int | Sequence[int],
+        sampling: Sampling,
+        streams: Sequence[int],
+        limits: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """See `llmft.protocols.Sampler`. Raises ValueError if prompt and completion exceed the model's positions."""
         counts = spread(prompts, n, streams)
         if not sum(counts):
             return [[] for _ in prompts]
-        check_room(self.policy.model, max(len(prompt) for prompt in prompts), sampling)
+        allowed = rooms(self.policy.model, prompts, sampling, limits)
         with sampling_mode(self.policy):
-            written = Loop(self, prompts, counts, sampling, streams).run()
+            written = Loop(self, prompts, counts, sampling, streams, allowed).run()
         return [[written[prompt, j] for j in range(count)] for prompt, count in enumerate(counts)]
 
 
@@ -75,21 +80,23 @@ class Loop:
         counts: Sequence[int],
         sampling: Sampling,
         streams: Sequence[int],
+        limits: Sequence[int],
     ) -> None:
         from llmft.sampler.cache import SlabCache
 
         self.cache_type, self.layers = SlabCache, native.layers
         self.forward = Forward(native.policy.model)
         self.prompts, self.sampling, self.streams, self.tokens = prompts, sampling, streams, native.tokens
+        self.limits, self.longest = limits, max(limits)
         self.device = native.policy.device
         # Longest prompts first: a row that enters later then always finds room to the left of the shared column.
         order = sorted((i for i in range(len(prompts)) if counts[i]), key=lambda i: -len(prompts[i]))
         self.queue = deque((i, j) for i in order for j in range(counts[i]))
-        capacity, span = min(native.max_rows, len(self.queue)), len(prompts[order[0]]) + sampling.max_new_tokens
+        capacity, span = min(native.max_rows, len(self.queue)), len(prompts[order[0]]) + self.longest
         columns = span if capacity == len(self.queue) else span + span // 4 + 1
         stride = 4 if self.device.type == "cpu" else columns
         cache = SlabCache(native.layers, capacity, columns, stride)
-        self.rows = Rows(cache, capacity, columns, sampling.max_new_tokens, self.device)
+        self.rows = Rows(cache, capacity, columns, self.longest, self.device)
         self.watches = Watches(sampling.stop, native.tokens.text) if sampling.stop else None
         self.patience = 1 if self.device.type == "cpu" or sampling.stop else LOOK_EVERY
         # To part they are looked at in every step; and a text that is watched for stop strings is one completion's.
@@ -124,11 +131,10 @@ class Loop:
         if self.together:
             rows = [(prompt, [j for _, j in group]) for prompt, group in groupby(batch, key=itemgetter(0))]
         index = torch.tensor([place[prompt] for prompt, _ in rows], device=self.device)
-        numbers = uniforms(
-            [self.streams[prompt] for prompt, _ in batch], [j for _, j in batch], self.sampling.max_new_tokens
-        )
+        numbers = uniforms([self.streams[prompt] for prompt, _ in batch], [j for _, j in batch], self.longest)
         uniform = torch.from_numpy(numbers).to(self.device)
-        slots = self.rows.enter(cache, index, [(prompt, mine, lengths[prompt]) for prompt, mine in rows], uniform)
+        entering = [(prompt, mine, lengths[prompt], self.limits[prompt]) for prompt, mine in rows]
+        slots = self.rows.enter(cache, index, entering, uniform)
         slots = self.rows.draw(slots, logits[index], self.sampling)
         self.looked = min(self.looked, self.rows.column - 1)
         return slots

@@ -41,6 +41,7 @@ class Row:
     places: list[int]  # of each, in the table of uniform numbers
     start: int  # column of the prompt's first token
     begin: int  # column of the completion's first token
+    limit: int  # tokens that the completion may have
     over: bool = False  # it has ended; what it writes from now on counts for nothing
     stopped: int | None = None  # after how many tokens a stop string was complete
 
@@ -74,18 +75,17 @@ class Rows:
 
     def expired(self) -> list[int]:
         """The slots of rows that have written all the tokens they may."""
-        limit = self.column - self.max_new_tokens
-        return [slot for slot, row in enumerate(self.live) if row.begin <= limit]
+        return [slot for slot, row in enumerate(self.live) if row.begin + row.limit <= self.column]
 
     def enter(
-        self, prompts: SlabCache, index: Tensor, rows: Sequence[tuple[int, list[int], int]], uniform: Tensor
+        self, prompts: SlabCache, index: Tensor, rows: Sequence[tuple[int, list[int], int, int]], uniform: Tensor
     ) -> slice:
         """Let rows in, each a copy of a prompt's cache. Returns their slots; their first token is yet to be written.
 
         Args:
             prompts: the cache of left-padded prompts.
             index: [rows] which of those prompts each row continues.
-            rows: (prompt, completions, length of the prompt) of each.
+            rows: (prompt, completions, length of the prompt, tokens that they may have) of each.
             uniform: [completions, max_new_tokens] the numbers that draw their tokens, in the order of the rows.
         """
         width = prompts.get_seq_length()
@@ -93,9 +93,9 @@ class Rows:
         assert width <= begin, "a later prompt is longer than every live row"
         slots, self.drawing = slice(len(self.live), len(self.live) + len(rows)), None
         self.cache.adopt(prompts, index, slots.start, begin)
-        for prompt, completions, length in rows:
+        for prompt, completions, length, limit in rows:
             places = [self.free.pop() for _ in completions]
-            self.live.append(Row(prompt, completions, places, begin - length, begin))
+            self.live.append(Row(prompt, completions, places, begin - length, begin, limit))
         self.uniform[self._places(slots), begin : begin + self.max_new_tokens] = uniform
         self.tokens[slots] = NOTHING
         starts = self._tensor([row.start for row in self.live[slots]])
@@ -182,7 +182,7 @@ class Rows:
         for slot, ids, values in zip(slots, tokens, logps, strict=True):
             row = self.live[slot]
             self.free += row.places
-            end = row.begin + self.max_new_tokens
+            end = row.begin + row.limit
             taken.append((row, ids[row.begin : end], values[row.begin : end]))
         self._close_gaps(set(slots))
         return taken

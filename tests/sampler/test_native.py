@@ -86,6 +86,56 @@ def test_completions_do_not_depend_on_their_company(order, keep, max_rows, count
     assert ids(some) == [group[: counts[i]] for i, group in ((i, ids(everything)[i]) for i in chosen)]
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    limits=st.lists(st.integers(1, 20), min_size=6, max_size=6),
+    sampler=st.sampled_from([Native, HFGenerate]),
+    max_rows=st.integers(1, 13),
+)
+def test_a_prompt_s_limit_cuts_its_completions_and_changes_nothing_else(
+    limits, sampler, max_rows, make_policy, letters, prompts
+):
+    policy = make_policy("llama")
+    sampling = Sampling(temperature=1.0, max_new_tokens=12)
+    whole = Native(max_rows=100, policy=policy, tokens=letters).generate(prompts, 2, sampling, range(6))
+    cut = sampler(max_rows=max_rows, policy=policy, tokens=letters).generate(prompts, 2, sampling, range(6), limits)
+    for some, all_of_it, limit in zip(cut, whole, limits, strict=True):
+        assert [one.token_ids for one in some] == [one.token_ids[:limit] for one in all_of_it]
+        for one, other in zip(some, all_of_it, strict=True):
+            assert one.logps == pytest.approx(other.logps[:limit], abs=1e-4)
+            assert one.finish == (other.finish if len(other.token_ids) <= limit else "length")
+
+
+def test_nothing_is_computed_beyond_a_prompt_s_limit(make_policy, letters, prompts):
+    policy, steps = make_policy("llama"), []
+
+    def count(module, args, kwargs):
+        if kwargs["past_key_values"].get_seq_length():
+            steps.append(kwargs["input_ids"].shape[0])
+
+    hook = policy.model.register_forward_pre_hook(count, with_kwargs=True)
+    limits = [1, 2, 5, 5, 9, 12]
+    written = flat(Native(max_rows=100, policy=policy, tokens=letters).generate(prompts, 1, SAMPLED, range(6), limits))
+    hook.remove()
+    assert sum(steps) == sum(len(one.token_ids) - 1 for one in written)  # a prompt's pass gives the first token
+    assert len({len(one.token_ids) for one in written}) > 3
+
+
+@pytest.mark.parametrize("sampler", [Native, HFGenerate])
+def test_room_is_needed_for_each_prompt_with_its_own_limit(sampler, make_policy, letters):
+    """128 positions: 120 + 8 and 8 + 120 fit, though 120 + 120 would not."""
+    made = sampler(max_rows=4, policy=make_policy("llama"), tokens=letters)
+    long, short, sampling = [5] * 120, [5] * 8, Sampling(temperature=1.0, max_new_tokens=120)
+    first, second = made.generate([long, short], 1, sampling, range(2), [8, 120])
+    assert len(first[0].token_ids) <= 8
+    assert len(second[0].token_ids) <= 120
+    with pytest.raises(ValueError, match="max_new_tokens=9: with a prompt of 120 tokens it needs 129"):
+        made.generate([long, short], 1, sampling, range(2), [9, 120])
+    for limits in ([8], [8, 0]):
+        with pytest.raises(ValueError, match="limits="):
+            made.generate([long, short], 1, sampling, range(2), limits)
+
+
 def test_a_long_queue_moves_columns_and_still_gives_the_same(make_policy, letters, prompts):
     """Two places for 60 completions: rows enter late, columns move to the left many times."""
     policy = make_policy("qwen2")
