@@ -123,6 +123,7 @@ class Replay:
         self._again: dict[int, str] = {}  # the questions of the newest draw that are met again, of all ranks
         self._met = 0  # that were, in this step
         self._seen: dict[str, float] = {}  # metrics of the newest step
+        self._settled = True  # nothing was broken off while it changed the pool
 
     @property
     def guiding(self) -> bool:
@@ -160,8 +161,10 @@ class Replay:
     def draw(self, tasks: Tasks, count: int, seeds: Seeds) -> list[Drawn]:
         """Questions of the pool, at most the share of ``count``, and the stream's next ones without mastered ones."""
         if self._inherited and not self.steps and self.shards.is_empty:
+            self._settled = False
             for record in inherited.records(self._inherited):
                 self._take(record)
+            self._settled = True
         if not self._known:
             self._know(tasks.tasks)
         again = self._draw_again(int(count * self.share + 1e-9), seeds) if self.started else []
@@ -185,6 +188,7 @@ class Replay:
 
         Of two groups of one question, the one without a replayed row says how often it is solved.
         """
+        self._settled = False
         self.steps += 1
         self.pool.expire(self.steps)
         record = record_of(groups, self.pool, self.steps, collects=self.started, **self.collecting)
@@ -196,6 +200,7 @@ class Replay:
         if self.start_accuracy is not None and share_right(groups) > self.start_accuracy:
             self.started = True
         self._again, self._met = {}, 0
+        self._settled = True
 
     def metrics(self) -> Mapping[str, float]:
         """Sizes of the pool and of each bucket, retired questions, replayed rows, and whether any could be."""
@@ -206,11 +211,15 @@ class Replay:
 
     def load_state_dict(self, state: State) -> None:
         """Come to the pool of then. Raises RuntimeError, naming the file, if a shard is not as it was written."""
+        self._again, self._met = {}, 0
+        if self._settled and state["steps"] == self.steps and self.shards.are(state["shards"]):
+            return  # a step was dropped before the pool saw it
         self.steps, self.started = state["steps"], state["started"]
-        self.pool, self._known, self._again, self._met = Pool(self.group_size, *self.limits), {}, {}, 0
+        self.pool, self._known = Pool(self.group_size, *self.limits), {}
         for step, outcomes in self.shards.load_state_dict(state["shards"]):
             self.pool.fold(step, outcomes)
         self.pool.expire(self.steps)
+        self._settled = True
 
     # ------------------------------------------------------------------ drawing
 

@@ -102,6 +102,12 @@ class Shards:
         """The names of the shards, and the tail. Nothing in it is ever changed."""
         return {"shards": [list(one) for one in self.names], "tail": list(self.tail)}
 
+    def are(self, state: State) -> bool:
+        """Is this what was taken from here as ``state``, with nothing appended since?"""
+        tail = state["tail"]
+        same = len(tail) == len(self.tail) and all(one is other for one, other in zip(tail, self.tail, strict=True))
+        return same and [tuple(one) for one in state["shards"]] == list(self.names)
+
     def load_state_dict(self, state: State) -> Iterator[tuple[int, list[Outcome]]]:
         """Go to where ``state`` was taken. Yields the step and outcomes of each record from the first.
 

@@ -149,6 +149,16 @@ def policy_optimization(policy, guidance=None, rollouts=None, loss=None, **chang
     return PolicyOptimization(**{**GRPO, **changes}, **live)
 
 
+def shake(policy):
+    """Move the policy away from its reference."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+
+
 def gradient(algorithm, policy, update, micro_batch: int | None):
     """The gradient of one update, in parts of ``micro_batch`` rows; all rows in one for None. And its metrics."""
     import torch

@@ -53,10 +53,12 @@ def test_the_micro_batch_does_not_change_the_gradient(parts, policy, average, sh
         average=average[0],
         length=average[1],
         mask_truncated=one_of(False, True),
-        kl_coef=one_of(0.0, 0.1),
+        kl_coef=(kl := one_of(0.0, 0.1)),
         entropy_coef=one_of(0.0, 0.01),
         entropy_average=one_of(None, "token", "sequence"),
     )
+    if kl:
+        parts.shake(policy)  # or its gradient is one of rounding errors
     for update in collect(parts, algorithm, groups).updates:
         if not len(update):
             continue
@@ -162,3 +164,34 @@ def test_too_likely_tokens_shrink_the_number_that_the_loss_is_averaged_over(part
         assert (update.weight[left_out] > 0).all()  # should they become rare, they are trained
         assert (algorithm.price(logp, update).loss[left_out] == 0).all()
         assert math.isfinite(algorithm.loss(policy, update)[0].item())
+
+
+GROUPS_OF_ALL_KINDS = [GROUP, [(0, 4), (1, 2), (0, 6)], [(0, 1), (0, 1), (1, 2)]]
+
+
+def loss_of(parts, policy, loss=None, **changes):
+    """The loss of the one update on groups with a trace, a trace that was begun and a replay; and the update."""
+    loss = loss or parts.token_loss()
+    algorithm = parts.policy_optimization(policy, parts.Giving(), loss=loss, tasks_per_step=3, group_size=3, **changes)
+    algorithm.packing = algorithm.packing._replace(dtype=F64)
+    (update,) = collect(parts, algorithm, GROUPS_OF_ALL_KINDS).updates
+    return algorithm.loss(policy, update)[0].item(), update
+
+
+def test_everything_that_others_wrote_is_imitated(parts, policy):
+    (once, update), (twice, _) = (loss_of(parts, policy, parts.token_loss(sft_coef=coef)) for coef in (0.3, 0.6))
+    logp = policy.logp(update, temperature=0.7)
+    assert int(update.off_policy.sum()) == 6 + 3 + 2  # the replay's two among them
+    assert twice - once == pytest.approx(0.3 * -logp[update.off_policy].mean().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("average", ["token", "sequence"])
+def test_the_bonus_for_entropy_has_an_average_of_its_own(parts, policy, average):
+    constant = {"average": "constant", "length": 64.0}
+    with_bonus, update = loss_of(parts, policy, entropy_coef=0.1, entropy_average=average, **constant)
+    without, _ = loss_of(parts, policy, **constant)
+    entropy = policy.scores(update, temperature=0.7, entropy="value").entropy
+    rows = [row[row != 0] for row in entropy]
+    assert sorted(map(len, rows)) == sorted([4, 2, 6, 4, 2, 6, 1, 1, 2])
+    mean = torch.cat(rows).mean() if average == "token" else torch.stack([row.mean() for row in rows]).mean()
+    assert with_bonus - without == pytest.approx(-0.1 * mean.item(), abs=1e-12)

@@ -105,7 +105,7 @@ def test_the_reference_is_the_policy_that_training_began_with(parts, policy):
     algorithm = parts.policy_optimization(policy, kl_coef=0.1, group_size=3, reference_rows=2)
     tasks = parts.task(0, [1, 0, 0], [3, 2, 8]), parts.task(1, [1, 1, 1], [1, 5, 2])
     before = policy.logp(pack_all(parts, algorithm, *tasks), temperature=0.7).detach()
-    shake(policy)
+    parts.shake(policy)
     update = collect(parts, algorithm, *tasks).updates[0]
     scored = update.weight > 0
     assert torch.allclose(update.also["reference"][scored].double(), before[scored], atol=1e-5)
@@ -115,14 +115,6 @@ def test_the_reference_is_the_policy_that_training_began_with(parts, policy):
 def pack_all(parts, algorithm, *tasks):
     rollouts = [parts.write(task, j).with_advantage(0.0) for task in tasks for j in range(algorithm.group_size)]
     return pack(rollouts, average="token", length=None, keep_all=True)
-
-
-def shake(policy):
-    """Move the policy away from its reference."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
 
 
 # ---------------------------------------------------------------- the loss
@@ -310,7 +302,7 @@ def test_the_micro_batch_does_not_change_the_gradient(parts, policy, average, gr
         clip_dual=one_of(None, 3.0),
     )
     if kl:
-        shake(policy)
+        parts.shake(policy)
     tasks = [parts.task(number, *zip(*group, strict=True)) for number, group in enumerate(groups)]
     for update in collect(parts, algorithm, *tasks).updates:
         if not len(update):

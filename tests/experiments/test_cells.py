@@ -78,6 +78,11 @@ def test_snapshots_that_are_there_stay_unless_they_are_asked_for_anew(places):
     replace_in(file, "group_size: 2", "group_size: 4")
     assert cells.write_snapshots(table, chosen, places) == 0
     assert "group_size: 4" in file.read_text()
+    second = places.snapshot(chosen[1], "grpo")  # of a cell of two stages
+    replace_in(second, "group_size: 2", "group_size: 4")
+    places.snapshot(chosen[1], "sft").unlink()
+    assert cells.write_snapshots(table, chosen, places) == 1
+    assert "group_size: 4" in second.read_text()
     assert cells.write_snapshots(table, chosen, places, anew=True) == 6
     assert "group_size: 2" in file.read_text()
 

@@ -286,6 +286,16 @@ def test_it_begins_after_the_step_with_enough_right_responses(replay, stream, so
     assert [one.position < 0 for one in made.draw(stream, 2, Seeds(1))] == [True, False]
 
 
+def test_it_begins_by_what_the_policy_wrote(replay, parts):
+    """Neither by an expert's responses nor by those that nobody could score."""
+    made = replay(start_accuracy=0.5)
+    expert = [parts.row("t01", (9, number), source="trace") for number in (2, 3)]
+    made.observe([[*expert, *parts.group("t01", 1, 2)]])
+    assert not made.guiding
+    made.observe([[parts.row("t01", (9, 2)), parts.row("t01", (8,), right=None), parts.row("t01", (7,), right=None)]])
+    assert made.guiding
+
+
 def test_mastered_questions_are_passed_over_while_others_are_left(replay, stream, solve):
     made = replay(start_accuracy=0.99)
     made.observe(solve({f"t{number:02d}": N for number in range(8)}))
@@ -370,6 +380,25 @@ def test_a_run_goes_on_from_every_step(limits, replay, solve, parts, tmp_path):
     assert {path.name for path in (tmp_path / "cut").glob("0*")} == {path.name for path in tmp_path.glob("0*")}
 
 
+def test_a_step_that_was_dropped_before_it_was_observed_reads_nothing_again(replay, stream, solve, tmp_path):
+    """A large pool would take seconds; a step that was observed has to be undone."""
+    made = replay(tmp_path, max_age=1)
+    made.shards.full = 4
+    made.observe(solve({"t01": 2, "t02": 3}))
+    state, bucket = made.state_dict(), list(made.pool.buckets[2])
+    assert [one.position for one in made.draw(stream, 4, Seeds(1)) if one.position < 0] == [-1, -2]
+    (shard,) = tmp_path.glob("0*")
+    shard.rename(tmp_path / "aside")
+    made.load_state_dict(state)
+    assert [one.position for one in made.draw(stream, 4, Seeds(1)) if one.position < 0] == [-1, -2]
+    (tmp_path / "aside").rename(shard)
+    made.observe(solve({"t01": 0}))
+    made.observe(solve({"t01": 0}))
+    assert made.pool.buckets[2] == []
+    made.load_state_dict(state)
+    assert (made.pool.buckets[2], made.steps) == (bucket, 1)
+
+
 @pytest.fixture
 def left(tmp_path, replay, solve, parts):
     """The folder of a run's pool, and what was in it."""
@@ -396,6 +425,9 @@ def test_a_run_begins_with_the_pool_of_another(left, replay, stream, parts, tmp_
     stored = made.pool.stored
     made.draw(stream, 4, Seeds(1))
     assert made.pool.stored == stored, "taken in once"
+    late = replay(pool=str(folder), start_accuracy=0.9)
+    assert late.faults(stream.tasks, context=99) == []
+    assert all(one.position >= 0 for one in late.draw(stream, 4, Seeds(1))), "its warm-up is its own"
 
 
 def test_a_pool_that_is_not_for_this_run(left, replay, stream, parts, tokens, tmp_path):
