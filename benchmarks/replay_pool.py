@@ -76,6 +76,7 @@ def main() -> None:
 def new_replay(folder: Path) -> Replay:
     source = Scratch(hidden_size=32, layers=1, heads=1, ffn_size=32, context=64, rope_theta=1e4, init_std=0.1)
     live = {"tokens": source.tokens(), "longest": 8192, "temperature": 1.0, "group_size": GROUP_SIZE}
+    live |= {"architecture": source.architecture()}
     replay = Replay(**DEFAULTS, **live)
     replay.begin(policy=source, folder=folder / "guidance")  # type: ignore[arg-type]
     return replay

@@ -80,7 +80,7 @@ GLOBAL = ("experiment", "debug", "hparams_search", "local")
 LIVE: dict[str, frozenset[str]] = {
     "sampler": frozenset({"policy", "tokens"}),
     "rollout": frozenset({"sampler", "tokens", "memory"}),
-    "guidance": frozenset({"tokens", "reward", "longest", "group_size", "temperature"}),
+    "guidance": frozenset({"tokens", "reward", "longest", "group_size", "temperature", "architecture"}),
     "algorithm": frozenset({"policy", "tokens", "rollouts", "reward", "guidance", "loss", "memory"}),
     "optimizer": frozenset({"params"}),
     "evaluation": frozenset({"splits", "tokens", "reward", "context"}),

@@ -19,16 +19,25 @@ QUESTIONS = 256  # of one record
 
 
 class Inherited(NamedTuple):
-    header: Mapping[str, Any]
     shards: Shards
     pool: Pool
 
 
-def read(folder: Path, tokens: Tokens, group_size: int) -> Inherited:
+def header_of(tokens: Tokens, architecture: Mapping[str, str | int], group_size: int) -> dict[str, Any]:
+    """What a pool is only of use with."""
+    return {"tokens": tokens_mark(tokens), "model": dict(architecture), "group_size": group_size}
+
+
+def read(folder: Path, expected: Mapping[str, Any]) -> Inherited:
     """The pool that a run left in ``folder``. Raises ValueError or RuntimeError if there is none that would serve."""
     header, state = Shards.newest_of(folder)
-    if header["tokens"] != tokens_mark(tokens):
+    if header["tokens"] != expected["tokens"]:
         raise ValueError(f"{folder}: written with another tokenizer, so its token ids say something else here")
+    if header["model"] != expected["model"]:
+        differing = [name for name, value in header["model"].items() if expected["model"].get(name) != value]
+        told = ", ".join(f"{name} {header['model'][name]} and not {expected['model'].get(name)}" for name in differing)
+        raise ValueError(f"{folder}: written by another model ({told or 'one that says more of its shape'})")
+    group_size = expected["group_size"]
     if header["group_size"] != group_size:
         theirs = header["group_size"]
         raise ValueError(f"{folder}: of groups of {theirs}, and algorithm.group_size={group_size}")
@@ -36,12 +45,12 @@ def read(folder: Path, tokens: Tokens, group_size: int) -> Inherited:
     shards.folder = folder
     for step, outcomes in shards.load_state_dict(state):
         pool.fold(step, outcomes)
-    return Inherited(header, shards, pool)
+    return Inherited(shards, pool)
 
 
 def records(inherited: Inherited) -> Iterator[Record]:
     """What the pool holds, as if it had been collected before the first step; what it has forgotten is left out."""
-    _, shards, pool = inherited
+    shards, pool = inherited
     nothing = {"tokens": torch.empty(0, dtype=torch.int32), "logps": torch.empty(0, dtype=torch.float32)}
     yield Record(step=0, outcomes=[[task, pool.group_size, 0, []] for task in sorted(pool.retired)], **nothing)
     by_age = sorted(pool.questions, key=lambda task: pool.questions[task].entered)

@@ -28,7 +28,6 @@ from llmft.guidance import inherited
 from llmft.guidance.buckets import Weighting, bucket_weights, draw_questions
 from llmft.guidance.choice import Choice, Chooser, original_masks, score_trajectories
 from llmft.guidance.collecting import Group, record_of, share_right
-from llmft.guidance.identity import model_mark, tokens_mark
 from llmft.guidance.pool import Pool, Record, outcomes_of
 from llmft.guidance.shards import Shards
 from llmft.protocols import Drawn, Plan, Policy, State, Tasks, Tokens
@@ -69,6 +68,7 @@ class Replay:
         max_age: those that were stored more steps ago; None keeps them.
         pool: folder of another run's pool to begin with.
         tokens: of the policy, with
+        architecture: its model's shape,
         longest: tokens of a response,
         temperature: of sampling, and
         group_size: responses to a question.
@@ -94,6 +94,7 @@ class Replay:
         max_age: Annotated[int, Ge(1)] | None,
         pool: str | None,
         tokens: Tokens,
+        architecture: Mapping[str, str | int],
         longest: int,
         temperature: float,
         group_size: int | None,
@@ -115,7 +116,7 @@ class Replay:
         self.begins_with = None if pool is None else find(pool)
         self.tokens, self.limits, self.group_size = tokens, (max_trajectories, max_age), group_size
         self.policy: Policy | None = None
-        self.header: dict[str, Any] = {}
+        self.header = inherited.header_of(tokens, architecture, group_size)
         self.steps, self.started = 0, start_accuracy is None
         self.shards, self.pool = Shards(), Pool(group_size, *self.limits)
         self._inherited: inherited.Inherited | None = None  # until it is taken in
@@ -134,29 +135,19 @@ class Replay:
         if self.begins_with is None:
             return []
         try:
-            self._inherited = inherited.read(self.begins_with, self.tokens, self.group_size)
+            self._inherited = inherited.read(self.begins_with, self.header)
             why = inherited.misfit(self._inherited.pool, tasks, self.tokens)
         except (ValueError, RuntimeError) as error:
             why = f"{error}; name the folder in which a run with replay keeps its pool (RUN/guidance), or null"
         return [f"guidance.pool={self.begins_with}: {why}"] if why else []
 
     def begin(self, *, policy: Policy, folder: Path | None) -> None:
-        """Of the policy that scores trajectories, and the folder for their shards.
-
-        Raises ValueError if the pool to begin with is another model's.
-        """
+        """Of the policy that scores trajectories, and the folder for their shards."""
         self.policy, self.shards.folder = policy, folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             if rank() == 0:
                 durable.clean(folder)
-        self.header = {"tokens": tokens_mark(self.tokens), "model": model_mark(policy), "group_size": self.group_size}
-        theirs = self._inherited.header["model"] if self._inherited else self.header["model"]
-        if theirs != self.header["model"]:
-            raise ValueError(
-                f"guidance.pool={self.begins_with}: written by another model, {theirs}, and this is "
-                f"{self.header['model']}; name a pool of this model, or null"
-            )
 
     def draw(self, tasks: Tasks, count: int, seeds: Seeds) -> list[Drawn]:
         """Questions of the pool, at most the share of ``count``, and the stream's next ones without mastered ones."""

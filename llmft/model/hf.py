@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmft.chat import Chat, tokenizer_faults
 from llmft.config import find
+from llmft.model.architecture import shape_of
 from llmft.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -70,10 +72,11 @@ class HF:
 
     def context(self) -> int:
         """How many tokens the model can attend to."""
-        from transformers import AutoConfig
+        return int(getattr(self._config().get_text_config(), "max_position_embeddings", 0) or 2**31)
 
-        config = AutoConfig.from_pretrained(self.path, **self.hub)
-        return int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 2**31)
+    def architecture(self) -> Mapping[str, str | int]:
+        """Its shape, by which what was made with another model is told apart."""
+        return shape_of(self._config())
 
     def load(self, *, quantization: Any, adapter: Any, seeds: Seeds) -> CausalPolicy:
         """The policy, its weights read. ``quantization`` and ``adapter`` are None or what their groups built."""
@@ -97,6 +100,11 @@ class HF:
         if adapter is not None:
             model = adapter.wrap(model)
         return CausalPolicy(model)
+
+    def _config(self) -> Any:
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.path, **self.hub)
 
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer

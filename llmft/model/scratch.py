@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from llmft.chat import Chat
+from llmft.model.architecture import shape_of
 from llmft.model.characters import VOCABULARY_ROWS, character_tokenizer
 from llmft.seeds import Seeds
 
@@ -63,16 +65,26 @@ class Scratch:
     def context(self) -> int:
         return int(self.shape["max_position_embeddings"])
 
+    def architecture(self) -> Mapping[str, str | int]:
+        """Its shape, by which what was made with another model is told apart."""
+        return shape_of(self._config())
+
     def load(self, *, quantization: Any, adapter: Any, seeds: Seeds) -> CausalPolicy:
         """The policy, its weights drawn from ``seeds``. Raises ValueError for a quantization: there is nothing to hold."""
-        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers import LlamaForCausalLM
 
         from llmft.model.policy import CausalPolicy
 
         if quantization is not None:
             raise ValueError("model=scratch: an untrained model cannot be quantized; use quantization=none")
         seeds.child("weights").seed_everything()
-        config = LlamaConfig(
+        model: Any = LlamaForCausalLM(self._config())
+        return CausalPolicy(adapter.wrap(model) if adapter is not None else model)
+
+    def _config(self) -> Any:
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
             **self.shape,
             vocab_size=VOCABULARY_ROWS,
             tie_word_embeddings=True,
@@ -81,5 +93,3 @@ class Scratch:
             eos_token_id=2,
             rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
         )
-        model: Any = LlamaForCausalLM(config)
-        return CausalPolicy(adapter.wrap(model) if adapter is not None else model)

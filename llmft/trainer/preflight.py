@@ -68,7 +68,7 @@ def preflight(
             context = model.context()
             faults += room_faults([*splits.train, *splits.heldout, *splits.test], tokens, context, new_tokens)
             live = {"tokens": tokens, "reward": made["reward"]}
-            groups = {"longest": new_tokens, "group_size": group_size}
+            groups = {"longest": new_tokens, "group_size": group_size, "architecture": model.architecture()}
             made["guidance"] = _tried(faults, lambda: guidance(**live, **groups))
             if made["guidance"] is not None:
                 faults += made["guidance"].faults(splits.train, context=context)

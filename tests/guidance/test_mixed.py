@@ -48,7 +48,9 @@ def mixed(composed, tokens, policy):
 
     def make(*overrides: str, folder: Path | None = None) -> Mixed:
         cfg = OmegaConf.merge(composed, OmegaConf.from_dotlist(list(overrides)))
-        made = build(cfg.guidance, tokens=tokens, reward=REWARD, longest=16, group_size=N, temperature=1.0)
+        made = build(
+            cfg.guidance, tokens=tokens, reward=REWARD, longest=16, group_size=N, temperature=1.0, architecture={}
+        )
         assert made.faults(TASKS, context=512) == []
         made.begin(policy=policy, folder=folder)
         return made
@@ -209,7 +211,7 @@ def test_a_run_that_was_cut_goes_on_as_it_would_have(until, start, cut, mixed, t
 def test_faults_of_both_name_their_keys(composed, mixed, tokens):
     changed = OmegaConf.from_dotlist(["guidance.traces.behaviour=given", "guidance.replay.pool=nowhere"])
     node = OmegaConf.merge(composed, changed).guidance
-    made = build(node, tokens=tokens, reward=REWARD, longest=16, group_size=N, temperature=1.0)
+    made = build(node, tokens=tokens, reward=REWARD, longest=16, group_size=N, temperature=1.0, architecture={})
     faults = made.faults(TASKS, context=512)
     assert [text.split("=")[0] for text in faults] == ["guidance.traces.behaviour", "guidance.replay.pool"]
     (fault,) = mixed().faults([Task("bare", TASKS[0].messages, "math", "1")], context=512)

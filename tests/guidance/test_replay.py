@@ -19,6 +19,7 @@ from llmft.seeds import Seeds
 from llmft.types import Author
 
 N, TASKS = 4, 12
+SHAPE = {"model_type": "llama", "hidden_size": 32}
 YAML = {
     "share": 0.5, "start_accuracy": None, "least_solved": 0, "most_solved": None, "buckets": "normal", "mean": 0.5,
     "deviation": 1.0, "part": "all", "choice": "random", "pick": "lowest", "rows": 8, "correction": "stored",
@@ -31,7 +32,7 @@ def replay(tokens, policy):
     """``replay(share=0.3)``: a guidance that has begun."""
 
     def make(folder=None, **changes):
-        live = {"tokens": tokens, "longest": 8, "temperature": 1.0, "group_size": N}
+        live = {"tokens": tokens, "longest": 8, "temperature": 1.0, "group_size": N, "architecture": SHAPE}
         made = Replay(**{**YAML, **live, **changes})
         made.begin(policy=policy, folder=folder)
         return made
@@ -396,7 +397,16 @@ def test_a_step_that_was_dropped_before_it_was_observed_reads_nothing_again(repl
     made.observe(solve({"t01": 0}))
     assert made.pool.buckets[2] == []
     made.load_state_dict(state)
-    assert (made.pool.buckets[2], made.steps) == (bucket, 1)
+    assert (made.pool.buckets[2], made.steps, made.pool.stored) == (bucket, 1, 5)
+
+
+def test_what_was_forgotten_is_forgotten_after_a_checkpoint_too(replay, solve, tmp_path):
+    """Also if nothing was collected in the step in which it grew too old."""
+    made, again = replay(tmp_path, max_age=1), replay(tmp_path, max_age=1)
+    for solved in ({"t01": 2}, {"t01": 0}, {"t01": 0}):
+        made.observe(solve(solved))
+    again.load_state_dict(made.state_dict())
+    assert again.pool.questions == made.pool.questions == {}
 
 
 @pytest.fixture
@@ -467,13 +477,12 @@ def test_another_question_under_the_same_name(replay, stream, parts, solve):
         made.draw(stream, 2, Seeds(1))
 
 
-def test_the_pool_of_another_model(left, replay, stream, policy):
+def test_the_pool_of_another_model(left, replay, stream):
     folder, _ = left
-    made = replay(pool=str(folder))
-    assert made.faults(stream.tasks, context=99) == []
-    policy.model.config.hidden_size += 1
-    with pytest.raises(ValueError, match=r"guidance.pool=.*: written by another model.*name a pool of this model"):
-        made.begin(policy=policy, folder=None)
+    (fault,) = replay(pool=str(folder), architecture={**SHAPE, "hidden_size": 64}).faults(stream.tasks, context=99)
+    assert fault.startswith(f"guidance.pool={folder}: ")
+    assert "written by another model (hidden_size 32 and not 64); name the folder in which a run" in fault
+    assert replay(pool=str(folder)).faults(stream.tasks, context=99) == []
 
 
 # ---------------------------------------------------------------------- what a config says
@@ -505,8 +514,9 @@ def test_bounds_that_leave_nothing_to_collect(replay):
         replay(group_size=None)
 
 
-def test_the_option_is_complete():
+def test_the_option_is_complete(tokens):
     cfg = compose(["guidance=replay"])
     assert find_faults(cfg) == []
     assert set(cfg.guidance) - {"_target_"} == set(YAML)
-    assert build(cfg.guidance, tokens=None, longest=8, temperature=1.0, group_size=8).guiding is False
+    made = build(cfg.guidance, tokens=tokens, longest=9, temperature=1.0, group_size=8, architecture={})
+    assert (made.guiding, made.chooser.longest) == (False, 9)

@@ -233,7 +233,9 @@ def _language_parts(kind, path, source, tokens, evaluate, reward):
 
 
 def _replay(policy, path, tokens):
-    replay = Replay(**REPLAY, tokens=tokens, longest=6, temperature=1.0, group_size=POLICY["group_size"])
+    replay = Replay(
+        **REPLAY, tokens=tokens, longest=6, temperature=1.0, group_size=POLICY["group_size"], architecture={}
+    )
     replay.shards.full = 24
     replay.begin(policy=policy, folder=path / "guidance")
     return replay
