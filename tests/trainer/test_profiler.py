@@ -63,7 +63,7 @@ def test_where_there_is_a_gpu_its_time_gives_the_order():
 def test_a_profiled_run_ends_as_any_other_and_says_where_its_seconds_went(session, outcome, tmp_path, capsys):
     found = profiled(session, "grpo", tmp_path)
     assert found["timed_steps"] == 2
-    phases = ["generate", "reward", "logps", "forward", "backward", "optimizer", "sync", "other"]
+    phases = ["guide", "generate", "reward", "logps", "forward", "backward", "optimizer", "sync", "other"]
     assert list(found["phase_s"]) == phases
     assert sum(found["phase_s"].values()) == pytest.approx(found["step_s"], rel=1e-9)
     assert all(seconds >= 0 for seconds in found["phase_s"].values())

@@ -29,6 +29,13 @@ def hybrid(session, recipe, tokens):
         one = session("grpo", folder, max_steps=STEPS, evaluate=None, checkpoint_every=1, **options)
         algorithm = one.trainer.algorithm
         live = {"reward": Graded(), "longest": 6, "group_size": algorithm.group_size, "temperature": 1.0}
+        live |= {"architecture": {}}
+            "reward": Graded(),
+            "longest": 6,
+            "group_size": algorithm.group_size,
+            "temperature": 1.0,
+            "architecture": {},
+        }
         node = OmegaConf.to_container(recipe.guidance, resolve=True)
         algorithm.guidance = build(node, tokens=tokens, **live)
         algorithm.guidance.begin(policy=one.trainer.policy, folder=folder / "guidance")
