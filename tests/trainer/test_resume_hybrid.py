@@ -30,12 +30,6 @@ def hybrid(session, recipe, tokens):
         algorithm = one.trainer.algorithm
         live = {"reward": Graded(), "longest": 6, "group_size": algorithm.group_size, "temperature": 1.0}
         live |= {"architecture": {}}
-            "reward": Graded(),
-            "longest": 6,
-            "group_size": algorithm.group_size,
-            "temperature": 1.0,
-            "architecture": {},
-        }
         node = OmegaConf.to_container(recipe.guidance, resolve=True)
         algorithm.guidance = build(node, tokens=tokens, **live)
         algorithm.guidance.begin(policy=one.trainer.policy, folder=folder / "guidance")
