@@ -91,7 +91,7 @@ class Judge:
         self.cfg = config("easy", 1, [f"evaluation.tasks={tasks}", "evaluation.perplexity=false"])
         source, splits = part(self.cfg.model)(), part(self.cfg.dataset)().load()
         self.tokens, reward = source.tokens(), build(self.cfg.reward)
-        live = {"heldout": splits.heldout, "tokens": self.tokens, "reward": reward, "context": source.context()}
+        live = {"splits": splits, "tokens": self.tokens, "reward": reward, "context": source.context()}
         self.evaluation = part(self.cfg.evaluation)(**live)
 
     def accuracy(self, model: Any) -> float:
