@@ -37,7 +37,7 @@ os.environ["LLMFT_TARGETS"] = "sft_clock."  # so that a config may name `Clock`
 import torch
 from side_by_side import in_new_process, in_turns, machine, middle, paired_ratios, peak_mib, table
 
-from llmft.config import ROOT, compose, part, settings, snapshot
+from llmft.config import ROOT, build, compose, part, settings, snapshot
 from llmft.seeds import Seeds
 
 BAR, SKIP = 1.3, 2  # first steps of a turn, in which memory is first touched
@@ -81,7 +81,7 @@ def drawn_rows(cfg: Any, steps: int) -> list[Any]:
     from llmft.algorithm.sft import SFT
     from llmft.dataset.stream import TaskStream
 
-    algorithm: SFT = part(cfg.algorithm)(tokens=part(cfg.model)().tokens())
+    algorithm: SFT = part(cfg.algorithm)(tokens=part(cfg.model)().tokens(), reward=build(cfg.reward))
     stream = TaskStream(part(cfg.dataset)().load().train, Seeds(cfg.seed).child("tasks"))
     return [algorithm.answers(one)[0] for one in stream.take(steps * cfg.algorithm.tasks_per_step)]
 
