@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmft.config import build, compose
 from llmft.dataset.stream import TaskStream
 from llmft.guidance.replay import Replay
 from llmft.model.scratch import Scratch
@@ -29,11 +30,6 @@ from llmft.types import Author, Rollout, Score, Task
 
 SIZES = (1_000, 10_000, 50_000, 200_000)
 QUESTIONS, GROUPS, GROUP_SIZE = 45_000, 128, 8  # the papers' data, batch and group
-DEFAULTS = {
-    "share": 0.5, "start_accuracy": None, "least_solved": 0, "most_solved": None, "buckets": "normal", "mean": 0.5,
-    "deviation": 1.0, "part": "all", "choice": "random", "pick": "lowest", "rows": 32, "correction": "stored",
-    "retire": True, "max_trajectories": None, "max_age": None, "pool": None,
-}  # fmt: skip
 
 
 def main() -> None:
@@ -77,7 +73,8 @@ def new_replay(folder: Path) -> Replay:
     source = Scratch(hidden_size=32, layers=1, heads=1, ffn_size=32, context=64, rope_theta=1e4, init_std=0.1)
     live = {"tokens": source.tokens(), "longest": 8192, "temperature": 1.0, "group_size": GROUP_SIZE}
     live |= {"architecture": source.architecture()}
-    replay = Replay(**DEFAULTS, **live)
+    chosen = ["guidance=replay", "guidance.start_accuracy=null", "guidance.choice=random"]
+    replay = build(compose(chosen).guidance, **live)
     replay.begin(policy=source, folder=folder / "guidance")  # type: ignore[arg-type]
     return replay
 

@@ -90,8 +90,8 @@ def pack(
 
     Besides the batch's own ``weight``, ``also`` holds ``weight/<name>`` for each of ``components``; ``mean``, with
     which the tokens of the batch that any of them trains average to a metric; ``mean/own`` and ``mean/off``, the same
-    for those that the policy wrote and, if any rank has such, for the others; and ``mean/own_rows``, with which the former average to a metric
-    of rows.
+    for those that the policy wrote and, if any rank has such, for the others; and ``mean/own_rows``, with which the
+    former average to a metric of rows.
 
     Args:
         rollouts: this rank's, with advantages.
