@@ -30,6 +30,7 @@ def main(cfg: DictConfig) -> float:
 
 def fit(cfg: DictConfig, start: Start) -> float:
     """One process of a run: build the parts, cheap ones first, and hand each what it needs."""
+    from contextlib import closing
     from functools import partial
 
     from llmft.dataset.stream import TaskStream
@@ -48,7 +49,7 @@ def fit(cfg: DictConfig, start: Start) -> float:
         new_tokens=cfg.rollout.max_new_tokens,
     )
     splits, source, tokens, reward, guidance, evaluation = checked
-    with open_run(start, checked) as run, at_once(run.path):
+    with closing(reward), open_run(start, checked) as run, at_once(run.path):
         if run.finished:
             return run.value()
         policy = source.load(

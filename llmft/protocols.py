@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llmft.seeds import Seeds
-from llmft.types import Batch, Completion, Message, Rollout, Sampling, Score, Step, Task
+from llmft.types import Batch, Completion, Message, Program, Ran, Rollout, Sampling, Score, Step, Task
 
 State = dict[str, Any]  # what a checkpoint keeps of a part: JSON values and tensors, nothing that needs pickle
 
@@ -131,8 +131,50 @@ class Reward(Protocol):
         """One score for each rollout, in order. Never raises for what a text says; see `Score.failure`."""
         ...
 
+    def require_sound(self, rollouts: Sequence[Rollout]) -> None:
+        """Raise RuntimeError where the machinery failed on too many of these scored rollouts, naming them and why.
+
+        Asked once for everything that belongs together: a step of all ranks, an evaluation.
+        """
+        ...
+
     def faults(self, tasks: Sequence[Task]) -> list[str]:
         """Why these tasks cannot be scored (an answer that cannot be parsed, a missing test), before anything runs."""
+        ...
+
+    def gold_faults(self, tasks: Sequence[Task], tokens: Tokens) -> list[str]:
+        """Which tasks' own answers do not score full marks; none where the config does not ask."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """What a run's manifest keeps of how it is scored (the level of a sandbox), in JSON's types."""
+        ...
+
+    def close(self) -> None:
+        """End the processes that it started; they start again when needed."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Runs code that a model wrote, where it can do no harm and see no answer."""
+
+    def run(self, programs: Sequence[Program]) -> list[Ran]:
+        """What came of each, in order. Never raises for what a program does.
+
+        A status of ``sandbox_error`` is the machinery's, after it was tried again: such a run has no reward.
+        """
+        ...
+
+    def faults(self) -> list[str]:
+        """Why this machine cannot isolate programs as the config wants it."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """How programs are isolated here, in JSON's types."""
+        ...
+
+    def close(self) -> None:
+        """End the processes that it started; they start again when needed."""
         ...
 
 

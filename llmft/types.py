@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the processes that only score rollouts start without it
+    import torch
+    from torch import Tensor
 
 Message = Mapping[str, Any]  # one chat turn: {"role": ..., "content": ...}, with tool calls where there are any
 Kind = Literal["math", "coding", "function_calling", "search", "chat"]
@@ -39,16 +40,25 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One test of a program."""
+
+    kind: Literal["asserts", "call", "stdio"]
+    source: str  # Python with assertions; a call, f(1, 2); standard input
+    expected: Any = None  # of a call its value, a literal; of standard input the whole output
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One problem."""
 
     id: str  # unique in its dataset and the same in every run
     messages: tuple[Message, ...]  # the prompt, ending with the user's turn
-    kind: Kind
+    kind: Kind | None  # None where nobody said
     answer: str | None = None  # what the reward compares with
     traces: tuple[Trace, ...] = ()  # whole responses: what SFT imitates, what guidance places in a group
-    tests: tuple[str, ...] = ()
-    tools: tuple[Mapping[str, Any], ...] = ()
+    tests: tuple[Check, ...] = ()  # of the program that is asked for
+    tools: tuple[Mapping[str, Any], ...] = ()  # that may be called: name, description, JSON schema of the parameters
     meta: Mapping[str, Any] = field(default_factory=dict)  # e.g. the tier, the file and line it came from
 
 
@@ -91,7 +101,51 @@ class Score:
     value: float | None  # None: the machinery failed, see failure
     parts: Mapping[str, float] = field(default_factory=dict)  # each part's raw value, unweighted
     correct: bool | None = None  # is the task solved; None where the reward cannot say
-    failure: str | None = None  # why the machinery failed, in a few words that can be counted
+    failure: str | None = None  # why the machinery failed: ``part: kind: particulars``
+
+    @property
+    def reason(self) -> str:
+        """The failure without its particulars, which is what is counted."""
+        return ": ".join((self.failure or "unknown").split(": ")[:2])
+
+
+# How a program ended: it ran; it raised or does not compile; by a limit; by a signal; at a forbidden call; without an
+# answer; never, because the sandbox broke.
+Status = Literal["ok", "error", "timeout", "memory", "output_limit", "crash", "violation", "no_result", "sandbox_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a sandbox is to run, in one of three ways.
+
+    ``calls``: the source as a module, then each of these expressions in its namespace, in order, in the same process.
+    ``stdin``: the source as a script that reads this. ``tests``: the source as a module, then each of these texts with
+    assertions in a fresh namespace of a second process, where a name that the text does not define is the program's,
+    behind a call boundary.
+    """
+
+    source: str
+    calls: tuple[str, ...] = ()
+    stdin: str | None = None
+    tests: tuple[str, ...] = ()
+
+
+class Returned(NamedTuple):
+    """What came of one call or one test."""
+
+    value: Any  # of a call, plain data of exact types; of a test that passed, True
+    error: str | None  # the exception that it raised: ``ValueError: ...``
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of a program. The verdict on it is not the sandbox's: it never sees an expected value."""
+
+    status: Status
+    returned: tuple[Returned, ...] = ()  # of each call or test; where the run was cut short, of those before
+    stdout: str = ""
+    error: str = ""  # what was raised, or why it ended so, in a line
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +223,8 @@ class Batch:
 
         With ``packing``, of at most so many tokens, however many rows that are; a longer row is alone.
         """
+        import torch
+
         order = torch.argsort(self.length, descending=True, stable=True)
         parts = order.split(micro_batch) if self.packing is None else order.split(self._packs(order))
         for part in parts if len(order) else ():

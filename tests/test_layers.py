@@ -11,9 +11,9 @@ from llmft.config import ROOT
 
 LAYERS = (
     {"types", "protocols", "seeds", "distributed", "durable", "config"},
-    {"batch", "chat", "loss", "advantage"},
+    {"batch", "chat", "endpoint", "loss", "advantage"},
     {"model", "quantization", "adapter", "dataset", "optimizer", "schedule", "sampler", "rollout", "guidance", "reward"}
-    | {"memory", "feedback", "trace", "prompt"},
+    | {"memory", "feedback", "trace", "prompt", "sandbox"},
     {"algorithm"},
     {"trainer"},
 )

@@ -51,6 +51,22 @@ def admit(target: Any) -> None:
         )
 
 
+def admit_own(name: Any) -> None:
+    """Raise TargetError unless the environment allows ``name``, a function of the user's own. Imports nothing."""
+    if not isinstance(name, str) or not DOTTED.fullmatch(name):
+        raise TargetError("a function is named in full", "write package.module.function")
+    if not is_own(name):
+        raise TargetError(
+            "a config may not name this, so it was not imported",
+            "allow your own package with the environment variable LLMFT_TARGETS=mypackage.",
+        )
+
+
+def is_own(name: str) -> bool:
+    """Does the environment allow ``name``?"""
+    return name in _own() or name.startswith(tuple(entry for entry in _own() if entry.endswith(".")))
+
+
 def load(target: Any) -> type:
     """The class that ``target`` names. Raises TargetError where it is refused, missing or no class."""
     admit(target)

@@ -12,7 +12,7 @@ from omegaconf import Container, DictConfig
 from llmft.config.allow import TargetError, admit, load
 from llmft.config.faults import ABSENT, ConfigError, Fault, nearest
 from llmft.config.files import ROOT
-from llmft.config.parts import has_target
+from llmft.config.parts import has_target, is_part
 from llmft.config.rules import RULES
 from llmft.config.schema import GLOBAL, LIVE, MaybePart, Part, Parts, Train
 from llmft.config.signature import RESERVED, Signature, signature, value_faults
@@ -95,7 +95,9 @@ class _Checker:
 
     def node(self, path: str, node: Mapping[str, Any], live: frozenset[str]) -> Iterator[Fault]:
         """A node with a `_target_`, whose constructor gets the objects called ``live`` besides."""
-        yield from self.nested(path, {key: value for key, value in node.items() if key not in RESERVED}, live)
+        own = {key for key, value in node.items() if is_part(value)}
+        for key, value in node.items():
+            yield from self.nested(f"{path}.{key}", value, live if key in own else live | own)
         if node["_target_"] is UNKNOWN:
             return
         try:
@@ -130,7 +132,7 @@ class _Checker:
                 yield from value_faults(where, value, takes.arguments[key].hint)
 
     def nested(self, path: str, value: Any, live: frozenset[str]) -> Iterator[Fault]:
-        """The nodes inside of a node, which get what is live as it does."""
+        """The nodes inside of a node, which get what is live there, and groups of them what stands beside."""
         if isinstance(value, Mapping):
             if "_target_" in value:
                 yield from self.node(path, value, live)

@@ -17,8 +17,9 @@ def build(node: DictConfig | Mapping[str, Any] | None, /, **live: Any) -> Any:
     """The part that ``node`` describes, or None for an empty one.
 
     ``live`` are objects that YAML does not name; the constructor gets those that it takes, and so do those of the nodes
-    with a `_target_` inside of the part. A node without one is a group of named parts: a dict comes back, and each part
-    gets ``live``.
+    with a `_target_` inside of the part. What it takes as nodes of its own (a reward's sandbox) is live, by its key, for
+    the groups of parts that stand beside. A node without a target is a group of named parts: a dict comes back, and
+    each part gets ``live``.
 
     Raises:
         ValueError: a target that a config may not name, or a value that its constructor does not take.
@@ -44,6 +45,11 @@ def plain(node: DictConfig | Mapping[str, Any] | None) -> dict[str, Any] | None:
     return dict(node) if node else None
 
 
+def is_part(value: Any) -> bool:
+    """Is ``value`` itself a node with a `_target_`?"""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
 def has_target(value: Any) -> bool:
     """Is there a `_target_` in ``value``, at any depth?"""
     if isinstance(value, Mapping):
@@ -56,17 +62,19 @@ def _construct(values: Mapping[str, Any], live: Mapping[str, Any]) -> Any:
     if values.get("_partial_"):
         return partial(cls, **arguments)
     takes = signature(cls).arguments
-    return cls(**arguments, **{name: value for name, value in live.items() if name in takes})
+    return cls(**{name: value for name, value in live.items() if name in takes} | arguments)
 
 
 def _arguments(values: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
     cls = load(values.get("_target_"))
     takes = signature(cls).arguments
-    return cls, {
-        name: _value(value, takes[name].hint if name in takes else ABSENT, live)
+    own = {name: _construct(value, live) for name, value in values.items() if is_part(value)}
+    rest = {
+        name: _value(value, takes[name].hint if name in takes else ABSENT, {**live, **own})
         for name, value in values.items()
-        if name not in RESERVED
+        if name not in RESERVED and name not in own
     }
+    return cls, own | rest
 
 
 def _value(value: Any, hint: Any, live: Mapping[str, Any]) -> Any:

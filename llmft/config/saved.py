@@ -18,7 +18,7 @@ HEADER = """\
 # and in a folder of your choice: the same with hydra.run.dir=FOLDER.
 """
 PATTERNS = (("run", "dir"), ("sweep", "dir"))
-OF_ONE_START = ("ckpt_path", "resume", "sweep")  # how a run was started, not what it is
+OF_ONE_START = ("ckpt_path", "resume", "sweep", "reward.validate")  # how a run was started, not what it is
 OUTSIDE = ("extras", "logger", "paths", "tags")  # how it is shown and found: nothing that it computes
 UNNAMED = (*OF_ONE_START, *OUTSIDE, "hydra")
 OPEN, CLOSE = "\x02", "\x03"  # around what must stay an interpolation

@@ -75,6 +75,9 @@ class Train:
 # Groups that have no place of their own in a config: their files say `# @package _global_`.
 GLOBAL = ("experiment", "debug", "hparams_search", "local")
 
+# Groups whose option stands inside of another group's part, which chooses it in its defaults list, and where.
+INNER = {"sandbox": "reward.sandbox", "judge": "reward.judge"}
+
 # What train.py hands to the constructors of each group, which YAML therefore does not name. One that is called as a
 # group that may be empty is made from it.
 LIVE: dict[str, frozenset[str]] = {
@@ -93,6 +96,6 @@ LIVE: dict[str, frozenset[str]] = {
 # Names that `objective` may have, as patterns; the log's other columns start with one of these rooms.
 Room = Literal["train", "heldout", "reward", "time", "speed"]
 HELDOUT = (
-    *("accuracy", r"accuracy/\w+", "reward_mean", r"reward/\w+", r"pass@\d+", r"avg@\d+"),
+    *("accuracy", r"accuracy/\w+", "reward_mean", r"reward/[\w/]+", r"pass@\d+", r"avg@\d+"),
     *("length_mean", "truncated", "perplexity"),
 )

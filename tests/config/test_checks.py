@@ -197,6 +197,15 @@ def test_a_rollout_that_needs_a_memory(config):
     check(config({"rollout": {"_target_": "toys.Remembering"}}))
 
 
+def test_what_stands_beside_is_given_to_the_parts_that_ask_for_it(config):
+    using = {"_target_": "toys.Using", "scale": 1.0}
+    sharing = {"_target_": "toys.Sharing", "parts": {"one": using}, "term": {"_target_": "toys.Term", "scale": 2.0}}
+    assert lines(config({"reward": sharing})) == []
+    assert lines(config({"reward": {**sharing, "term": None}})) == [
+        "reward.parts.one.term: toys.Using needs it; give it a value"
+    ]
+
+
 def test_live_objects_are_those_of_the_group(config):
     assert lines(config({"schedule": {"_target_": "toys.Searching", "top_k": 3}})) == [
         "schedule.memory: toys.Searching needs it; give it a value",

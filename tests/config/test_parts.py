@@ -49,6 +49,27 @@ def test_nodes_in_a_node_are_built(toys):
     assert type(built.parts) is dict
 
 
+def test_a_part_beside_groups_of_parts_is_live_for_them(toys):
+    node = {
+        "_target_": "toys.Sharing",
+        "parts": {"one": {"_target_": "toys.Using", "scale": 2.0}, "own": {"_target_": "toys.Using", "term": None}},
+        "term": {"_target_": "toys.Term", "scale": 3.0},
+    }
+    node["parts"]["own"] |= {"scale": 1.0}
+    built = build(OmegaConf.create(node))
+    assert built.parts["one"].term is built.term
+    assert built.term.scale == 3.0
+    assert built.parts["own"].term is None
+
+
+def test_what_is_written_wins_over_what_is_live(toys):
+    live = toys.Term(scale=5.0)
+    node = {"_target_": "toys.Sharing", "parts": {}, "term": {"_target_": "toys.Term", "scale": 3.0}}
+    assert build(OmegaConf.create(node), term=live).term.scale == 3.0
+    del node["term"]
+    assert build(OmegaConf.create(node), term=live).term is live
+
+
 def test_interpolated_values_are_resolved_from_the_whole_config(toys):
     cfg = OmegaConf.create({"scale": 3.0, "term": {"_target_": "toys.Term", "scale": "${scale}"}})
     assert build(cfg.term).scale == 3.0

@@ -86,3 +86,15 @@ def function(*, x: int) -> int:
 
 class _Hidden:
     def __init__(self) -> None: ...
+
+
+class Sharing:
+    """Has a part that the parts beside it use."""
+
+    def __init__(self, *, parts: dict[str, Any], term: Term | None) -> None:
+        self.parts, self.term = parts, term
+
+
+class Using:
+    def __init__(self, *, scale: float, term: Term | None) -> None:
+        self.scale, self.term = scale, term
