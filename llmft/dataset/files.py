@@ -15,7 +15,7 @@ from typing import Any
 from llmft.config import find
 
 SPLITS = ("train", "heldout", "test")
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read(path: str, name: str | None) -> list[Source]:
         return [_read_file(file, split, file.name) for split, file in _split_files(place, path)]
     if place.is_file():
         return [_read_file(place, "train", place.name)]
-    if path.startswith((".", "/", "~")) or path.count("/") > 1 or place.suffix in SUFFIXES:
+    if path.startswith((".", "/", "~")) or path.count("/") > 1 or place.name.endswith(SUFFIXES):
         raise ValueError(f"dataset.path={path}: there is no such file or folder{_nearest(place)}")
     return list(_read_hub(path, name))
 
@@ -84,7 +84,7 @@ def _split_files(folder: Path, path: str) -> list[tuple[str, Path]]:
 
 
 def _read_file(file: Path, split: str, name: str) -> Source:
-    content = file.read_bytes()
+    content = _content(file)
     if not content.strip():
         raise ValueError(f"dataset.path: {file} is empty; give a file with one JSON object per line, or Parquet")
     if file.suffix == ".parquet":
@@ -96,6 +96,18 @@ def _read_file(file: Path, split: str, name: str) -> Source:
     if not rows:
         raise ValueError(f"dataset.path: {file} has no rows")
     return Source(split, str(file), rows, hashlib.sha256(content).hexdigest())
+
+
+def _content(file: Path) -> bytes:
+    if file.suffix != ".gz":
+        return file.read_bytes()
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(file.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"dataset.path: {file} is not gzip, or broken off ({error})") from None
 
 
 def _line(line: bytes, number: int, name: str) -> Row | Bad:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from llmft.dataset import cells
+from llmft.dataset import cells, tests, tools
 from llmft.dataset.cells import Unusable
 from llmft.dataset.files import Bad, Row, Source, read
 from llmft.dataset.splits import apart, carve, require_distinct_ids
@@ -25,7 +25,14 @@ from llmft.types import Kind, Message, Splits, Task, Trace
 
 log = logging.getLogger(__name__)
 
-NEEDED = ("prompt_column", "answer_column", "messages_column", "id_column")  # in every file
+NEEDED = (
+    "prompt_column",
+    "answer_column",
+    "messages_column",
+    "tools_column",
+    "tests_column",
+    "id_column",
+)  # everywhere
 OPTIONAL = ("trace_column", "probs_column", "more_traces", "meta_columns")  # in the training file, not in every row
 
 
@@ -42,13 +49,18 @@ class Rows:
         probs_column: its author's probability of each token, the end token's last; null where that is unknown.
         more_traces: columns of further responses, each as ``trace_column`` or a list of such.
         messages_column: a chat as a list of role and content; a last turn by the assistant becomes the trace.
+        tools_column: the tools that may be called: a list of name, description and JSON schema of the parameters, or
+            that as JSON text; null where there is no such column.
+        tests_column: the tests of a program: assertions, ``{call, expected}`` or ``{stdin, stdout}``, one or a list, or
+            that as JSON text; null where there is no such column.
         meta_columns: what is kept in the tasks' ``meta``, by the column's name.
         id_column: the row's own id; null takes split and row number.
         answer_pattern: regular expression whose one group takes the final answer out of ``answer_column``; null takes
             all of it. What it matches is cut from a trace that is that column, and the answer written in ``answer_form``
             instead.
         answer_form: how a final answer is written, with ``{answer}`` in its place.
-        system: a system prompt; ``{form}`` in it becomes the answer's form. null for none.
+        system: a system prompt; ``{form}`` in it becomes the answer's form, ``{tools}`` the row's tools, for chat
+            templates that do not render tools. null for none.
         heldout: rows carved out of train by ``seed``, where the data has no held-out split of its own.
         on_bad_row: ``stop``, or ``skip`` to leave out and count rows that cannot be used.
         limit: caps the tasks per split.
@@ -67,6 +79,8 @@ class Rows:
         probs_column: str | None,
         more_traces: list[str],
         messages_column: str | None,
+        tools_column: str | None,
+        tests_column: str | None,
         meta_columns: list[str],
         id_column: str | None,
         kind: Kind,
@@ -91,6 +105,8 @@ class Rows:
             raise ValueError(
                 f"dataset.probs_column={probs_column}: they are of the trace in dataset.trace_column; name it"
             )
+        if "{tools}" in (system or "") and tools_column is None:
+            raise ValueError("dataset.system: there are no {tools} to put in; name their column as tools_column")
         self.path = path
         self.name = name
         self.prompt_column = prompt_column
@@ -99,6 +115,8 @@ class Rows:
         self.probs_column = probs_column
         self.more_traces = more_traces
         self.messages_column = messages_column
+        self.tools_column = tools_column
+        self.tests_column = tests_column
         self.meta_columns = meta_columns
         self.id_column = id_column
         self.kind: Kind = kind
@@ -169,7 +187,9 @@ class Rows:
 
     def _task(self, row: Row, split: str) -> Task | Bad:
         try:
-            messages, ending = self._dialogue(row)
+            offered = tools.tools(row, self.tools_column) if self.tools_column else ()
+            asked = tests.tests(row, self.tests_column) if self.tests_column else ()
+            messages, ending = self._dialogue(row, offered)
             answer = self._answer(row)
             traces = self._traces(row, answer) if self.trace_column or not ending else [Trace(ending)]
             for column in self.more_traces:
@@ -178,16 +198,17 @@ class Rows:
         except Unusable as error:
             return Bad(row.where, str(error))
         meta = {"row": row.where} | {column: cells.optional(row, column) for column in self.meta_columns}
-        return Task(own, messages, self.kind, answer=answer, traces=tuple(traces), meta=meta)
+        brings = {"answer": answer, "traces": tuple(traces), "tests": asked, "tools": offered}
+        return Task(own, messages, self.kind, **brings, meta=meta)
 
-    def _dialogue(self, row: Row) -> tuple[tuple[Message, ...], str | None]:
+    def _dialogue(self, row: Row, offered: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...], str | None]:
         """The prompt, and the response where the row is a chat that ends in one."""
         if self.messages_column:
             turns, ending = cells.chat(row, self.messages_column)
         else:
             turns, ending = [{"role": "user", "content": cells.text(row, self.prompt_column or "")}], None
         if self.system and turns[0]["role"] != "system":
-            turns.insert(0, {"role": "system", "content": self.system})
+            turns.insert(0, {"role": "system", "content": self.system.replace("{tools}", tools.as_text(offered))})
         return tuple(turns), ending
 
     def _traces(self, row: Row, answer: str | None) -> list[Trace]:

@@ -19,6 +19,8 @@ GSM8K = {
     "probs_column": None,
     "more_traces": [],
     "messages_column": None,
+    "tools_column": None,
+    "tests_column": None,
     "meta_columns": [],
     "id_column": None,
     "kind": "math",
@@ -466,3 +468,28 @@ def test_the_stand_in_is_of_the_shape_that_the_papers_rows_have():
             assert character_tokenizer().decode(character_tokenizer()(trace.text).input_ids) == trace.text
             row = Rollout(task, (1,), (), (), (), "trace", trace.text.split("</think>")[1], "end")
             assert reward.score([row])[0].correct or task in several
+
+
+TOOL = {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}
+CALLS = {"kind": "function_calling", "tools_column": "tools", "answer_pattern": None, "trace_column": None}
+
+
+def test_tools(tmp_path):
+    listed = [{**row("One?", "[]"), "tools": [TOOL]}, {**row("Two?", "[]"), "tools": json.dumps([TOOL])}]
+    write(tmp_path / "train.jsonl", [*listed, {**row("Three?", "[]"), "tools": None}])
+    system = "You may call:\n{tools}\nEnd with {form}"
+    first, second, third = rows(tmp_path, **CALLS, system=system).load().train
+    assert first.tools == second.tools == ({"type": "function", "function": TOOL},)
+    assert third.tools == ()
+    assert first.messages[0]["content"] == f"You may call:\n{json.dumps(TOOL)}\nEnd with #### answer"
+    assert (first.kind, first.answer) == ("function_calling", "[]")
+
+
+def test_tools_that_are_none(tmp_path):
+    write(tmp_path / "train.jsonl", [{**row("One?", "[]"), "tools": "f(x)"}])
+    with pytest.raises(ValueError, match=r"train\.jsonl:1: 'tools' is not JSON"):
+        rows(tmp_path, **CALLS).load()
+    with pytest.raises(ValueError, match=r"dataset\.tools_column=tool: .*did you mean 'tools'"):
+        rows(tmp_path, **{**CALLS, "tools_column": "tool"}).load()
+    with pytest.raises(ValueError, match=r"dataset\.system: there are no \{tools\} to put in"):
+        rows(tmp_path, system="{tools}")

@@ -8,11 +8,11 @@ training included, is ever held out in another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Interval
 
@@ -50,9 +50,14 @@ class Problem(Protocol):
 
 
 class Draw(Protocol):
-    def __call__(self, size: int, rng: Random, /) -> Iterator[Problem]:
+    def __call__(self, size: Any, rng: Random, /) -> Iterator[Problem]:
         """Problems of this size without end, any of which will do: the first that belongs to the split is taken."""
         ...
+
+
+def answered(problem: Problem) -> Mapping[str, Any]:
+    """The fields of a task whose answer is all that its reward needs."""
+    return {"kind": "math", "answer": problem.answer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,12 @@ class Family:
 
     name: str
     draw: Draw
-    easy: tuple[int, ...]  # each as likely as the others
-    hard: tuple[int, ...]
-    base: tuple[int, ...]  # the easy side of what a base is trained on
+    easy: tuple[Any, ...]  # each as likely as the others
+    hard: tuple[Any, ...]
+    base: tuple[Any, ...]  # the easy side of what a base is trained on
+    brings: Callable[[Any], Mapping[str, Any]] = answered  # a problem's fields of its task: what the reward needs
 
-    def size(self, tier: Tier, rng: Random) -> tuple[Literal["easy", "hard"], int]:
+    def size(self, tier: Tier, rng: Random) -> tuple[Literal["easy", "hard"], Any]:
         if rng.random() >= EASY_SHARE[tier]:
             return "hard", rng.choice(self.hard)
         return "easy", rng.choice(self.base if tier == "base" else self.easy)
@@ -166,8 +172,7 @@ def tasks(family: Family, recipe: Recipe, split: str) -> Iterator[Task]:
         yield Task(
             id=f"{family.name}-{asked}-{split}-{index}",
             messages=({"role": "user", "content": problem.prompt(layout)},),
-            kind="math",
-            answer=problem.answer,
+            **family.brings(problem),
             traces=traces_of(problem, tier, recipe, writer, erring),
             meta={"tier": tier},
         )
@@ -191,8 +196,13 @@ def questions(family: Family, tier: Tier, split: str, rng: Random) -> Iterator[t
 
 
 def share(key: str) -> int:
-    """Which of the 8 parts of all questions a question belongs to."""
-    return hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % 8
+    """Which of the 8 parts of all questions a question belongs to: what stands before a ``|`` decides, or all of it."""
+    return hashlib.blake2b(key.partition("|")[0].encode(), digest_size=1).digest()[0] % 8
+
+
+def split_of(key: str) -> str:
+    """The split that a question belongs to."""
+    return next(split for split, (first, last) in SHARES.items() if first <= share(key) < last)
 
 
 def traces_of(problem: Problem, tier: str, recipe: Recipe, rng: Random, erring: Random) -> tuple[Trace, ...]:
@@ -216,4 +226,6 @@ def content_hash(made: tuple[Task, ...]) -> str:
     content = hashlib.sha256()
     for task in made:
         content.update(repr((task.messages[0]["content"], task.answer, [trace.text for trace in task.traces])).encode())
+        if task.tests or task.tools:
+            content.update(repr((task.tests, task.tools)).encode())
     return content.hexdigest()
