@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from llmft.guidance.collect.endpoint import Endpoint
+from llmft.endpoint.asker import Endpoint
+from llmft.guidance.collect.options import SETTINGS
 
 Said = tuple[int, dict[str, str], bytes]
 
@@ -102,7 +103,8 @@ def serving(answer: Callable[[int, dict[str, Any]], Said | str]) -> Iterator[See
 def endpoint(url: str, **changes: Any) -> Endpoint:
     """An impatient one."""
     named = {"model": "r1", "key": None, "key_env": "SOME_KEY", "fields": {}, "timeout_s": 10.0}
-    return Endpoint(**{"url": url, **named, "retries": 3, "first_wait_s": 0.01, "connections": 2, **changes})
+    patience = {"retries": 3, "first_wait_s": 0.01, "connections": 2, "settings": SETTINGS}
+    return Endpoint(**{"url": url, **named, **patience, **changes})
 
 
 def free_port() -> int:

@@ -28,3 +28,14 @@ def test_a_pool_that_grows(tmp_path):
 def test_sft_beside_trl():
     table = printed("sft.py", "--repeats", 1, "--steps", 4, "--cases", "lab")
     assert [line.split(" | ")[1] for line in table.splitlines() if line.startswith("| lab |")] == ["padded", "packed"]
+
+
+@pytest.mark.slow
+def test_rewards_beside_a_fresh_interpreter_and_a_process_each():
+    said = printed("reward.py", "--programs", 6, "--repeats", 1)
+    sides = [line.split(" | ")[0].removeprefix("| ") for line in said.splitlines() if line.startswith("| ")]
+    assert {"ours, all of reward=coding", "python -c", "python -I -S -c", "a process each, as for HumanEval"} <= {
+        *sides
+    }
+    assert {"math, plain numbers", "math, formulas by math-verify", "function_calling, schema and values"} <= {*sides}
+    assert "times a fresh interpreter (bar: 7)" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import subprocess
@@ -13,10 +14,13 @@ import torch
 
 from llmft.config import ROOT, build, compose
 from llmft.dataset.stream import Drawn
+from llmft.reward.form import Form
 from llmft.seeds import Seeds
+from llmft.types import Rollout
 
 BASES = sorted(path for path in (ROOT / "bases").iterdir() if path.is_dir())
 PROBLEMS = 512
+REWARDS = {f"lab_{name}": name for name in ("coding", "function_calling", "combined")}  # of the others: exact
 
 
 def train(*overrides: str) -> None:
@@ -25,16 +29,31 @@ def train(*overrides: str) -> None:
 
 def verdicts(folder: Path, family: str, tier: str) -> tuple[float, float]:
     """Accuracy on held-out problems, sampled at temperature 1, and the share of failures that are failures of form."""
-    cfg = compose([f"dataset={family}", f"dataset.tier={tier}", f"model.path={folder}"])
+    reward = REWARDS.get(family, "exact")
+    cfg = compose([f"reward={reward}", f"dataset={family}", f"dataset.tier={tier}", f"model.path={folder}"])
     torch.set_num_threads(1)
     source, reward = build(cfg.model), build(cfg.reward)
     tokens, policy = source.tokens(), source.load(quantization=None, adapter=None, seeds=Seeds(0))
-    rollouts = build(cfg.rollout, sampler=build(cfg.sampler, policy=policy, tokens=tokens), tokens=tokens, memory=None)
+    sampler = build(cfg.sampler, policy=policy, tokens=tokens)
+    rollouts = build(cfg.rollout, sampler=sampler, tokens=tokens, memory=None)
     tasks = [Drawn(place, task) for place, task in enumerate(build(cfg.dataset).load().heldout[:PROBLEMS])]
-    groups = rollouts.collect(tasks, [1] * len(tasks), Seeds(7))
-    scores = reward.score([rollout for group in groups for rollout in group])
-    failures = [score for score in scores if not score.correct]
-    return 1 - len(failures) / len(scores), sum(not score.parts["form"] for score in failures) / max(1, len(failures))
+    written = [rollout for group in rollouts.collect(tasks, [1] * len(tasks), Seeds(7)) for rollout in group]
+    failures = [one for one, score in zip(written, reward.score(written), strict=True) if not score.correct]
+    reward.close()
+    form = Form(pattern=cfg.dataset.form_pattern, answer_form=cfg.dataset.answer_form)
+    of_form = sum(not (matches and parses(one)) for one, matches in zip(failures, form(failures), strict=True))
+    return 1 - len(failures) / len(written), of_form / max(1, len(failures))
+
+
+def parses(rollout: Rollout) -> bool:
+    """Is what should be a program one?"""
+    if rollout.task.kind != "coding":
+        return True
+    try:
+        ast.parse(rollout.text.strip("`").removeprefix("python"))
+    except SyntaxError:
+        return False
+    return True
 
 
 def family_of(base: Path) -> str:

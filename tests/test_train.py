@@ -93,6 +93,12 @@ def test_a_saved_config_repeats_the_run_to_the_bit(run, tmp_path):
     assert (tmp_path / "one" / "config.yaml").read_text() == (tmp_path / "two" / "config.yaml").read_text()
 
 
+def test_gold_answers_that_the_reward_refuses_are_found_before_training(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"reward\.validate=true: the data's own answers to \d+ of 96 tasks do not"):
+        run(tmp_path / "run", "grpo", "reward.validate=true", "dataset.wrong_traces=0.3")
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_another_seed_is_another_run(run, tmp_path):
     run(tmp_path / "one", "grpo")
     run(tmp_path / "two", "grpo", "seed=2")

@@ -60,7 +60,7 @@ def rollout_metrics(groups: Sequence[Group], watch: Stopwatch) -> dict[str, floa
         "train/truncated": ("truncated", "own"),
         "train/no_signal": ("no_signal", "groups"),
         **{f"train/accuracy/{source}": (f"correct/{source}", f"judged/{source}") for source in ("trace", "replay")},
-        **{key: (key, "scored") for key in totals if key.startswith("reward/")},
+        **{key: (key, key.replace("reward/", "asked/", 1)) for key in totals if key.startswith("reward/")},
     }
     times = watch.metrics()
     return {
@@ -77,8 +77,8 @@ def _count(rollout: Rollout, sums: Counter[str]) -> None:
     """Add one rollout to the sums. What others wrote is counted as failed, as correct, and nowhere else."""
     score = rollout.score
     sums.update({"generated": rollout.authors.count(Author.POLICY)})
-    if rollout.failed:
-        sums.update({"train/failed": 1, f"train/failed/{score.failure if score else None}": 1})
+    if score is not None and rollout.failed:
+        sums.update({"train/failed": 1, f"train/failed/{score.reason}": 1})
     if rollout.source != "policy":
         if score is not None and not rollout.failed and score.correct is not None:
             sums.update({f"judged/{rollout.source}": 1, f"correct/{rollout.source}": score.correct})
@@ -87,6 +87,7 @@ def _count(rollout: Rollout, sums: Counter[str]) -> None:
     if score is None or score.value is None:
         return
     sums.update({"scored": 1, "reward": score.value})
-    sums.update({f"reward/{name}": value for name, value in score.parts.items()})
+    for name, value in score.parts.items():  # not every response need have every part
+        sums.update({f"reward/{name}": value, f"asked/{name}": 1})
     if score.correct is not None:
         sums.update({"judged": 1, "correct": score.correct})

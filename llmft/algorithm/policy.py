@@ -156,6 +156,7 @@ class PolicyOptimization:
         while (lacking := missing(sampled, self.tasks_per_step)) and rounds < self.refills:
             rounds += 1
             sampled += self._sample(tasks, lacking, seeds.child("refill", rounds), watch)
+        self.reward.require_sound([rollout for one in sampled for rollout in one.group])
         self.guidance.observe(gather([one.group for one in sampled]))
         chosen = choose(sampled, self.tasks_per_step)
         with watch("logps"):

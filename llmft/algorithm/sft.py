@@ -103,6 +103,7 @@ class SFT:
         if self.min_reward is None:
             return groups, {}
         least, scored = self.min_reward, score(groups, self.reward)
+        self.reward.require_sound([one for group in scored for one in group])
         kept = [[one for one in group if not one.failed and one.reward >= least] for group in scored]
         sums = sum_dicts({"all": float(sum(map(len, groups))), "kept": float(sum(map(len, kept)))})
         return kept, {"train/accepted": sums["kept"] / sums["all"]} if sums["all"] else {}

@@ -174,6 +174,7 @@ class Traces:
         """Of each task's traces those that earn ``least``, best first, all scored in one call."""
         scores = iter(self.reward.score([one for some in rows for one in some]))
         scored = [[one.with_score(next(scores)) for one in some] for some in rows]
+        self.reward.require_sound([one for some in scored for one in some])
         good = [[one for one in some if not one.failed and one.reward >= least] for some in scored]
         return [sorted(some, key=lambda one: -one.reward) for some in good]
 

@@ -14,6 +14,7 @@ class Exact:
     """
 
     minimum = 0.0
+    bounded = True
 
     def __init__(self, *, form: str) -> None:
         if form.count("{answer}") != 1 or not form.partition("{answer}")[0].strip():

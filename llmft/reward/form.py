@@ -11,10 +11,12 @@ from llmft.types import Rollout
 class Form:
     """1 where a response ended and matches ``pattern`` as a whole; else 0.
 
-    With ``pattern`` null, 1 where it ended and holds an answer in ``answer_form`` (``#### {answer}``).
+    With ``pattern`` null, 1 where it ended and holds an answer in ``answer_form`` (``#### {answer}``). It is matched in
+    the trainer's process without a time limit, so a pattern must not repeat what repeats without end: ``(\\w+ ?)*``.
     """
 
     minimum = 0.0
+    bounded = True
 
     def __init__(self, *, pattern: str | None, answer_form: str) -> None:
         before, _, after = answer_form.partition("{answer}")

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Len
+from annotated_types import Ge, Gt, Len
 
 from llmft.config import Why
-from llmft.reward.verifier import Verifier
+from llmft.reward.failed import Failed
+from llmft.reward.verifier import Answer, Question, Verifier
 from llmft.types import Rollout, Task
 
 CHECKED = 500  # distinct answers that are not plain numbers, tried before a run: some milliseconds each
@@ -37,11 +38,13 @@ class Math:
         after: what must stand before the answer, such as ``</think>``: only the text between the first and the second of
             it is judged, and a response without it scores 0. None judges all of the text.
         timeout_s: for one comparison by math-verify; a hang scores 0.
+        processes: comparisons at a time; None for as many as there are cores.
         on_unreadable: what a task's answer that is no mathematics does: ``stop`` before the run, or be compared as
             text (``literal``).
     """
 
     minimum = 0.0
+    bounded = True
 
     def __init__(
         self,
@@ -49,17 +52,22 @@ class Math:
         form: str | None,
         after: Annotated[str, Len(1), Why("every text holds it; write a mark such as </think>, or null")] | None,
         timeout_s: Annotated[float, Gt(0)],
+        processes: Annotated[int, Ge(1)] | None,
         on_unreadable: Literal["stop", "literal"],
     ) -> None:
         self.form, self.after = form, after
         self.on_unreadable = on_unreadable
         self.pattern = None if form is None else form_pattern(form)
-        self.verifier = Verifier(timeout_s)
+        self.verifier = Verifier(timeout_s, processes)
 
-    def __call__(self, rollouts: Sequence[Rollout]) -> list[float]:
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[float | Exception]:
         pairs = [(rollout.task.answer, self.stated(rollout.text)) for rollout in rollouts]
-        verdicts = {pair: self._equal(*pair) for pair in dict.fromkeys(pairs)}  # a group often agrees
-        return [float(verdicts[pair]) for pair in pairs]
+        values = {pair: self._at_once(*pair) for pair in dict.fromkeys(pairs)}  # a group often agrees
+        asked = [pair for pair, value in values.items() if value is None]
+        questions = [Question(answer or "", said or "", whole=self.form is None) for answer, said in asked]
+        for pair, verdict in zip(asked, self.verifier.compare(questions), strict=True):
+            values[pair] = self._value(*pair, verdict)
+        return [value for pair in pairs if (value := values[pair]) is not None]
 
     def stated(self, text: str) -> str | None:
         """The last final answer in the text, or None; where math-verify is to find it, the text that is judged."""
@@ -82,7 +90,11 @@ class Math:
         if missing := [task.id for task in tasks if not (task.answer or "").strip()]:
             faults.append(f"{len(missing)} tasks have no answer, first {missing[0]!r}; name dataset.answer_column")
         odd = {answer: task.id for task in reversed(tasks) if (answer := task.answer) and not plain_number(answer)}
-        if unread := self._unreadable(list(reversed(odd))):
+        try:
+            unread = self._unreadable(list(reversed(odd)))
+        except Failed as error:
+            return [*faults, f"{error}; is math-verify installed?"]
+        if unread:
             faults.append(
                 f"{len(unread)} answers cannot be read as mathematics, first task {odd[unread[0]]!r}: "
                 f"{unread[0][:80]!r}; take the final answer out with dataset.answer_pattern, or compare such answers "
@@ -95,24 +107,36 @@ class Math:
             return []
         prose = [answer for answer in answers if is_prose(answer)]
         closely = [answer for answer in answers if not is_prose(answer) and answer.strip()][:CHECKED]
-        return prose + [answer for answer in closely if self.verifier.compare(answer, answer) != "equal"]
+        verdicts = self.verifier.compare([Question(answer, answer) for answer in closely])
+        if broken := next((one for one in verdicts if isinstance(one, Failed)), None):
+            raise broken
+        return prose + [answer for answer, verdict in zip(closely, verdicts, strict=True) if verdict != "equal"]
 
-    def _equal(self, answer: str | None, said: str | None) -> bool:
+    def _at_once(self, answer: str | None, said: str | None) -> float | Exception | None:
+        """The value of a pair that needs no math-verify; None for one that does."""
         if answer is None:
-            raise ValueError("a task without an answer")
+            return Failed("a task without an answer")
         if said is None:
-            return False
+            return self.minimum
         expected, number = plain_number(answer), plain_number(said)
         if expected and number:
             if expected == number:
-                return True
+                return 1.0
             if expected[1] == number[1]:  # 50 % may still be 0.5
-                return False
-        whole = self.form is None
-        verdict = "unreadable" if is_prose(answer) else self.verifier.compare(answer, said, whole=whole)
-        if verdict == "unreadable" and self.on_unreadable == "stop":
-            raise ValueError("a task whose answer cannot be read as mathematics")
-        return verdict == "equal" or (verdict == "unreadable" and said.split() == answer.split())
+                return self.minimum
+        return self._value(answer, said, "unreadable") if is_prose(answer) else None
+
+    def _value(self, answer: str | None, said: str | None, verdict: Answer | Failed) -> float | Exception:
+        if isinstance(verdict, Failed):
+            return verdict
+        if verdict != "unreadable":
+            return float(verdict == "equal")
+        if self.on_unreadable == "stop":
+            return Failed("a task whose answer cannot be read as mathematics")
+        return float((said or "").split() == (answer or "").split())
+
+    def close(self) -> None:
+        self.verifier.close()
 
 
 def form_pattern(form: str) -> re.Pattern[str]:

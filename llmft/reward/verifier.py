@@ -1,133 +1,70 @@
-"""math-verify in a process of its own, asked over a pipe.
+"""math-verify, in processes of its own.
 
-A model's answer can keep a computer algebra system busy for ever (``9^{9^{9^9}}``), and math-verify's own time limit is
-a signal, which only a main thread may use. A process can be killed from anywhere. This module is both of its ends:
-`Verifier` asks, ``python -m llmft.reward.verifier`` answers, one JSON value per line.
+A model's answer can keep a computer algebra system busy for ever (``9^{9^{9^9}}``), fill the memory or overflow the
+stack, and math-verify's own time limit is a signal, which only a main thread may use. So comparisons are done by
+`llmft.reward.workers`: one that hangs or crashes takes no other with it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
-import threading
-from typing import Any, Literal
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
+
+from llmft.reward.failed import Failed
+from llmft.reward.workers import Reply, Workers
 
 MEMORY_BYTES = 4 << 30  # an answer that needs more is not an answer
-STARTUP_S = 120.0  # to import sympy on a busy machine
+STACK = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT}  # how a process ends that ran out of stack or memory
 
-Answer = Literal["equal", "differs", "unreadable", "hang"]
+Answer = Literal["equal", "differs", "unreadable", "hang", "crash"]
+
+
+class Question(NamedTuple):
+    answer: str
+    said: str
+    whole: bool = False  # what was said is a text, in which math-verify looks for the answer; else it is the answer
 
 
 class Verifier:
     """Is what was said equal to the answer? Usable from any thread, after a fork, and after pickling.
 
-    ``timeout_s`` is the time that one comparison may take before it is given up as a hang.
+    ``timeout_s`` is the time that one comparison may take before it is given up as a hang, ``processes`` how many are
+    done at a time: None for as many as there are cores.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, processes: int | None) -> None:
         self.timeout_s = timeout_s
-        self._forget()
+        self.workers = Workers(prepared, processes=processes, quiet=True)
 
-    def compare(self, answer: str, said: str, *, whole: bool = False) -> Answer:
-        """``unreadable`` is the answer's fault, ``hang`` and ``differs`` are said's.
+    def compare(self, questions: Sequence[Question]) -> list[Answer | Failed]:
+        """``unreadable`` is the answer's fault, ``hang``, ``crash`` and ``differs`` are said's.
 
-        ``whole``: what was said is a text, in which math-verify looks for the answer; otherwise it is the answer.
-
-        Raises RuntimeError if the process died on it, twice.
+        Failed stands where the machinery broke: no process starts, or each was killed from outside.
         """
-        if self._owner != os.getpid():  # forked: the process on the pipe is the parent's
-            self._forget()
-        with self._lock:
-            try:
-                return self._ask([answer, said, whole])
-            except _DiedError:  # perhaps of what it was asked before, or killed from outside
-                pass
-            try:
-                return self._ask([answer, said, whole])
-            except _DiedError as error:
-                raise RuntimeError(f"the process of math-verify died ({error})") from None
+        return [_answer(reply) for reply in self.workers.map([tuple(one) for one in questions], self.timeout_s)]
 
     def close(self) -> None:
-        """End the process; it starts again when asked."""
-        if self._process is not None and self._owner == os.getpid():
-            self._process.kill()
-            self._process.communicate()
-        self._process = None
-
-    def _ask(self, question: list[Any]) -> Answer:
-        process = self._running()
-        reply, late = self._talk(process, question, self.timeout_s)
-        if reply is not None:
-            return reply
-        code = process.wait()
-        self.close()
-        if late:
-            return "hang"
-        raise _DiedError(f"exit code {code}")
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            command = [sys.executable, "-m", "llmft.reward.verifier"]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for us: the step that is being finished may still ask
-            )
-            ready, _ = self._talk(self._process, None, STARTUP_S)
-            if ready is None:
-                code = self._process.wait()
-                self.close()
-                raise _DiedError(f"it did not start, exit code {code}; is math-verify installed?")
-        return self._process
-
-    @staticmethod
-    def _talk(process: subprocess.Popen[str], question: Any, timeout_s: float) -> tuple[Any, bool]:
-        """The reply to a question (None: wait for the greeting), and whether the process was killed for being late."""
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        assert process.stdin is not None
-        assert process.stdout is not None
-        clock = threading.Timer(timeout_s, give_up)
-        clock.start()
-        try:
-            if question is not None:
-                process.stdin.write(json.dumps(question) + "\n")
-                process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:  # the pipe is broken: it died
-            line = ""
-        finally:
-            clock.cancel()
-        return (json.loads(line) if line.endswith("\n") else None), late.is_set()
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = os.getpid()
-        self._process: subprocess.Popen[str] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"timeout_s": self.timeout_s}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
-
-    def __del__(self) -> None:
-        self.close()
+        """End the processes; they start again when asked."""
+        self.workers.close()
 
 
-class _DiedError(Exception):
-    pass
+def _answer(reply: Reply) -> Answer | Failed:
+    if reply.state == "done":
+        return reply.value
+    if reply.state == "hung":
+        return "hang"
+    return "crash" if reply.code in STACK else Failed(f"math-verify: {reply.value}")
+
+
+def prepared() -> Any:
+    """In a worker: what compares. Imports, and does sympy's first parse, which takes a second."""
+    logging.disable(logging.CRITICAL)
+    _limit_memory()
+    compare("1/2", "0.5", False)
+    return lambda question: compare(*question)
 
 
 def compare(answer: str, said: str, whole: bool) -> Answer:
@@ -154,23 +91,7 @@ def _parsed(text: str, whole: bool = False) -> list[Any]:
 
 
 def _limit_memory() -> None:
-    try:
+    with suppress(ImportError, ValueError, OSError):  # not a POSIX system, or a tighter limit: the time limit remains
         import resource
-    except ImportError:  # not a POSIX system: the time limit remains
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
-
-def serve() -> None:
-    """Answer questions from standard input until it closes."""
-    logging.disable(logging.CRITICAL)
-    pipe, sys.stdout = sys.stdout, sys.stderr  # nothing that a library prints may pass for a reply
-    _limit_memory()
-    compare("1/2", "0.5", False)  # imports, and sympy's first parse
-    print(json.dumps("ready"), file=pipe, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(compare(*json.loads(line))), file=pipe, flush=True)
-
-
-if __name__ == "__main__":
-    serve()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

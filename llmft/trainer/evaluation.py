@@ -115,9 +115,11 @@ class Evaluation:
         mine = self.drawn[rank() :: world_size()]
         groups = rollouts.collect(mine, [self.samples] * len(mine), seeds)
         scores = iter(self.reward.score([rollout for group in groups for rollout in group]))
+        scored = [[rollout.with_score(next(scores)) for rollout in group] for group in groups]
+        self.reward.require_sound([rollout for group in scored for rollout in group])
         verdicts = [
-            (drawn.position, [_verdict(rollout.with_score(next(scores))) for rollout in group])
-            for drawn, group in zip(mine, groups, strict=True)
+            (drawn.position, [_verdict(rollout) for rollout in group])
+            for drawn, group in zip(mine, scored, strict=True)
         ]
         everyone = sorted(gather(verdicts), key=lambda pair: pair[0])
         return self._metrics([group for _, group in everyone]) | self._accuracy_by(everyone)

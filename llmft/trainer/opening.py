@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llmft.config import Stop, differing_keys, settings
 from llmft.config.faults import REFUSED
+from llmft.distributed import rank
 from llmft.trainer import provenance
 from llmft.trainer.preflight import Checked
 from llmft.trainer.run import CONFIG, MANIFEST, RunFolder
 from llmft.trainer.start import Start
+
+log = logging.getLogger(__name__)
 
 
 def open_run(start: Start, checked: Checked) -> RunFolder:
@@ -20,8 +24,9 @@ def open_run(start: Start, checked: Checked) -> RunFolder:
     Raises:
         Stop: if it belongs to another config or other data, holds a run already, or is being written by a process.
     """
-    asked = start.settings
-    manifest = provenance.manifest(start, checked.splits.hashes, Path(getattr(checked.source, "path", "")))
+    asked, facts = start.settings, checked.reward.facts()
+    model = Path(getattr(checked.source, "path", ""))
+    manifest = provenance.manifest(start, checked.splits.hashes, model, facts)
     run = RunFolder(start.folder, objective=asked["objective"], tokens=checked.tokens)
     try:
         if asked["ckpt_path"]:
@@ -32,6 +37,8 @@ def open_run(start: Start, checked: Checked) -> RunFolder:
     except BaseException:
         run.close()
         raise
+    for name, said in facts.items() if rank() == 0 else ():
+        log.info("%s: %s", name, ", ".join(f"{key} {value}" for key, value in said.items()))
     return run
 
 

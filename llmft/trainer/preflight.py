@@ -73,6 +73,8 @@ def preflight(
             if made["guidance"] is not None:
                 faults += made["guidance"].faults(splits.train, context=context)
             made["evaluation"] = _tried(faults, lambda: evaluation(**live, splits=splits, context=context))
+            if made["reward"] is not None and not faults:  # all of the data may be scored for it
+                faults += made["reward"].gold_faults([*splits.train, *splits.heldout, *splits.test], tokens)
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return Checked(**made)

@@ -68,12 +68,13 @@ def differing_files(before: Files, now: Files) -> list[str]:
     ]
 
 
-def manifest(start: Start, data: Mapping[str, str], model: Path) -> dict[str, Any]:
+def manifest(start: Start, data: Mapping[str, str], model: Path, reward: Mapping[str, Any]) -> dict[str, Any]:
     """What ``manifest.json`` says.
 
     Args:
         data: SHA-256 by name of what the dataset was read from.
         model: the folder of the initial weights; a hub's name, which is none, is in the config.
+        reward: what it says of how it scores here, such as the level of its sandbox.
     """
     asked = start.settings
     return {
@@ -89,6 +90,7 @@ def manifest(start: Start, data: Mapping[str, str], model: Path) -> dict[str, An
             "data": dict(data),
             "model": model_files(model),
         },
+        "reward": dict(reward),
         "versions": versions(),
         "device": device(),
         "threads": asked["trainer"]["threads"],

@@ -265,5 +265,6 @@ def _identity(manifest: Mapping[str, Any]) -> str:
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What of code, versions and device is not as it was: allowed, but the reader of the manifest should know."""
-    return {name: now.get(name) for name in ("code", "versions", "device") if now.get(name) != before.get(name)}
+    """What of code, reward, versions and device is not as it was: allowed, but the reader of the manifest should know."""
+    names = ("code", "reward", "versions", "device")
+    return {name: now.get(name) for name in names if now.get(name) != before.get(name)}

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from llmft.algorithm.groups import has_signal
 from llmft.dataset.stream import TaskStream
+from llmft.reward.sound import require_sound
 from llmft.seeds import Seeds
 
 SILENT, DECIDED = [1, 1], [1, 0]
@@ -36,6 +37,25 @@ def test_silent_groups_are_replaced(parts, policy):
     assert step.metrics["train/reward_mean"] == (3 * 2 + 3 * 1) / 12
     # What was replaced is in no denominator: six rows, each a sixth.
     assert step.updates[0].weight.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("rate", "sound"), [(0.25, True), (0.24, False)])
+def test_failures_are_weighed_over_the_whole_step(parts, policy, rate, sound):
+    """Three of the four responses that were sampled first failed; of all twelve it is a quarter."""
+
+    class Strict(parts.Known):
+        def require_sound(self, rollouts):
+            require_sound(rollouts, rate)
+
+    algorithm = parts.policy_optimization(policy, tasks_per_step=2, refills=5)
+    algorithm.reward = Strict()
+    broken = [[None, None], [None, 1]]
+    stream = parts.Stream(tasks_of(parts, *broken, SILENT, SILENT, DECIDED, DECIDED))
+    if sound:
+        assert algorithm.collect(stream, Seeds(0)).metrics["train/failed"] == 3
+    else:
+        with pytest.raises(RuntimeError, match=r"failed on 3 of 12 rollouts, 25.0% \(3 x sandbox\)"):
+            algorithm.collect(stream, Seeds(0))
 
 
 def test_enough_signal_draws_nothing_more(parts, policy):

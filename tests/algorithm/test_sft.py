@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmft.algorithm.sft import SFT
+from llmft.reward.sound import require_sound
 from llmft.seeds import Seeds
 from llmft.types import Author, Score, Task, Trace
 
@@ -98,6 +99,9 @@ class Even:
         numbers = [int(one.text) if one.text.isdigit() else None for one in rollouts]
         return [Score(None, failure="no number") if n is None else Score(float(n % 2 == 0)) for n in numbers]
 
+    def require_sound(self, rollouts):
+        """It may fail as often as it likes."""
+
 
 def test_only_answers_that_the_reward_accepts(parts, tokens):
     tasks = task(0, "2", "3"), task(1, "5"), task(2, "x", "8")
@@ -106,6 +110,17 @@ def test_only_answers_that_the_reward_accepts(parts, tokens):
     assert step.metrics["train/accepted"] == 2 / 5
     _, step = collect(parts, tokens, task(1, "5"), min_reward=1.0, reward=Even())
     assert not len(step.updates[0])
+
+
+def test_a_reward_that_fails_on_answers_stops(parts, tokens):
+    class Strict(Even):
+        def require_sound(self, rollouts):
+            require_sound(rollouts, 0.3)
+
+    tasks = task(0, "2", "3"), task(1, "x", "8")
+    assert collect(parts, tokens, *tasks, which="all", min_reward=1.0, reward=Strict())[1].metrics["train/accepted"]
+    with pytest.raises(RuntimeError, match="failed on 1 of 2 rollouts"):
+        collect(parts, tokens, task(0, "x", "8"), which="all", min_reward=1.0, reward=Strict())
 
 
 def test_packing_shares_out_the_tokens_of_each_update(parts, tokens):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from summed import summed
 
 from llmft.config import build, compose
 from llmft.config.checks import find_faults
@@ -18,19 +19,12 @@ from llmft.guidance.mixed import Mixed
 from llmft.guidance.replay import Replay
 from llmft.guidance.traces import Traces
 from llmft.reward.exact import Exact
-from llmft.reward.weighted import Weighted
 from llmft.seeds import Seeds
 from llmft.types import Author, Rollout, Task, Trace
 
 N = 4  # responses of a group
 COUNT = 6  # tasks of a step
-REWARD = Weighted(
-    parts={"correct": Exact(form="#{answer}")},
-    weights={"correct": 1.0},
-    success_part="correct",
-    success_at=1.0,
-    max_failure_rate=0.02,
-)
+REWARD = summed({"correct": Exact(form="#{answer}")})
 TASKS = tuple(
     Task(f"t{n}", ({"role": "user", "content": f"{n}+1="},), "math", str(n + 1), (Trace(f"trace#{n + 1}"),))
     for n in range(12)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from summed import summed
 
 from llmft.guidance.traces import Traces
 from llmft.protocols import Drawn, Plan
@@ -36,13 +37,7 @@ SEEDS = Seeds(5).child("step", 2)
 
 
 def exact() -> Weighted:
-    return Weighted(
-        parts={"correct": Exact(form="#{answer}")},
-        weights={"correct": 1.0},
-        success_part="correct",
-        success_at=1.0,
-        max_failure_rate=0.02,
-    )
+    return summed({"correct": Exact(form="#{answer}")})
 
 
 @pytest.fixture
@@ -120,21 +115,32 @@ def test_what_a_task_gets_is_no_matter_of_its_company(make):
     assert together != guidance.plan(tasks, 4, Seeds(6))
 
 
+def test_a_reward_that_fails_on_traces_stops(make):
+    class Fails:
+        minimum, bounded = 0.0, True
+
+        def __call__(self, rollouts):
+            return [float("nan") if one.text == "12" else 1.0 for one in rollouts]
+
+    guidance = make(min_reward=1.0, reward=summed({"p": Fails()}, max_failure_rate=0.5))
+    assert [len(one.given) for one in plan(guidance, task("12"), task("3"))] == [0, 1]
+    with pytest.raises(RuntimeError, match="failed on 1 of 1 rollouts"):
+        plan(guidance, task("12"))
+
+
 def test_the_best_traces_that_are_good_enough(make):
     calls = []
 
     class Lengths:
         """A reward that likes long responses."""
 
-        minimum = 0.0
+        minimum, bounded = 0.0, True
 
         def __call__(self, rollouts):
             calls.append(len(rollouts))
             return [float(len(one.text)) for one in rollouts]
 
-    reward = Weighted(
-        parts={"long": Lengths()}, weights={"long": 1.0}, success_part="long", success_at=1, max_failure_rate=0
-    )
+    reward = summed({"long": Lengths()}, max_failure_rate=0)
     guidance = make(per_group=2, min_reward=3.0, reward=reward)
     first, second, third = plan(guidance, task("12", "12345", "123", "1234"), task("1"), task("123"))
     assert [(row.text, row.reward) for row in first.given] == [("12345", 5.0), ("1234", 4.0)]

@@ -40,7 +40,13 @@ class Graded:
         good = [sum(one.isdigit() or one.islower() for one in rollout.text) for rollout in rollouts]
         return [Score(float(n), {"good": float(n)}, correct=n > 2) for n in good]
 
+    def require_sound(self, rollouts):
+        """It never fails."""
+
     def faults(self, tasks):
+        return []
+
+    def gold_faults(self, tasks, tokens):
         return []
 
 
@@ -49,6 +55,9 @@ class Rare:
 
     def score(self, rollouts):
         return [Score(float(one.text[:1].islower()), {}, correct=one.text[:1].islower()) for one in rollouts]
+
+    def require_sound(self, rollouts):
+        """It never fails."""
 
     def faults(self, tasks):
         return []

@@ -13,6 +13,7 @@ import pytest
 import torch
 from miniature import TASKS, Graded
 
+from llmft.reward.sound import require_sound
 from llmft.rollout.single import Single
 from llmft.sampler.native import Native
 from llmft.seeds import Seeds
@@ -85,6 +86,22 @@ def test_what_failed_is_counted_and_judges_nothing(evaluate):
     metrics = evaluate(reward=Broken())
     assert metrics["heldout/failed"] == 1
     assert metrics["heldout/accuracy"] == 1
+
+
+def test_too_many_failures_stop_an_evaluation(evaluate):
+    class Broken(Graded):
+        def __init__(self, rate):
+            self.rate = rate
+
+        def score(self, rollouts):
+            return [Score(None, failure="server down"), *super().score(rollouts)[1:]]
+
+        def require_sound(self, rollouts):
+            require_sound(rollouts, self.rate)
+
+    assert evaluate(reward=Broken(1 / 18))["heldout/failed"] == 1
+    with pytest.raises(RuntimeError, match=r"failed on 1 of 18 rollouts, 5.6% \(1 x server down\)"):
+        evaluate(reward=Broken(1 / 19))
 
 
 def test_greedy_is_another_temperature_and_the_training_one_stays(evaluate):

@@ -10,11 +10,11 @@ import torch
 from cutting import Cut, CutAfter
 from lightning.pytorch import Callback
 from miniature import TASKS, Line
+from summed import summed
 
 from llmft.config import Stop, compose
 from llmft.config.checks import find_faults
 from llmft.dataset.stream import TaskStream
-from llmft.reward.weighted import Weighted
 from llmft.seeds import Seeds
 from llmft.trainer import shelf, weights
 from llmft.trainer.metrics import read
@@ -198,13 +198,13 @@ def test_a_reward_that_is_no_number_is_a_failed_rollout(value, session, tmp_path
     batches = []
 
     class Part:
-        minimum = 0.0
+        minimum, bounded = 0.0, True
 
         def __call__(self, rollouts):
             batches.append([value if sum(one.token_ids) % 4 == 0 else float(len(one.text)) for one in rollouts])
             return batches[-1]
 
-    reward = Weighted(parts={"p": Part()}, weights={"p": 1.0}, success_part="p", success_at=3, max_failure_rate=0.9)
+    reward = summed({"p": Part()}, success_at=3, max_failure_rate=0.9)
     session("grpo", evaluate=None, reward=reward).fit()
     rows = read(tmp_path / "run" / "metrics.csv")
     assert sum(row["train/failed"] for row in rows) > 3

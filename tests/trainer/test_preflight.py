@@ -34,6 +34,13 @@ class Picky(Graded):
         return [f"reward: {len(tasks)} answers cannot be parsed"]
 
 
+class Demanding(Graded):
+    """Wants to see the gold answers, and refuses one."""
+
+    def gold_faults(self, tasks, tokens):
+        return [f"reward.validate=true: of {len(tasks)} answers, as {type(tokens).__name__} writes them, one is wrong"]
+
+
 def checked(source, **changed):
     parts = {"dataset": Data, "source": lambda: source, "reward": Graded, "evaluation": EVALUATION}
     parts["guidance"] = lambda **live: Unguided()
@@ -84,3 +91,18 @@ def test_the_room_that_is_left_is_told(tiny_source):
     checked(tiny_source, new_tokens=256 - longest)
     with pytest.raises(ConfigError, match=f"use at most {256 - longest},"):
         checked(tiny_source, new_tokens=257 - longest)
+
+
+def test_gold_answers_of_all_splits_are_asked_for_when_all_else_fits(tiny_source):
+    class AllSplits(Data):
+        def load(self):
+            return Splits(TASKS[:20], TASKS[20:23], TASKS[23:])
+
+    with pytest.raises(ConfigError) as refused:
+        checked(tiny_source, reward=Demanding, dataset=AllSplits)
+    assert [str(fault) for fault in refused.value.faults] == [
+        "reward.validate=true: of 25 answers, as Chat writes them, one is wrong"
+    ]
+    with pytest.raises(ConfigError) as refused:  # scoring them all would keep what is known already waiting
+        checked(tiny_source, reward=Demanding, algorithm=lambda tasks: ["algorithm: no traces"])
+    assert [str(fault) for fault in refused.value.faults] == ["algorithm: no traces"]

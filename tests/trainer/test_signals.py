@@ -8,10 +8,10 @@ import signal
 
 import pytest
 from lightning.pytorch import Callback
+from summed import summed
 
 from llmft import durable
 from llmft.config import Stop
-from llmft.reward.weighted import Weighted
 from llmft.trainer import shelf
 from llmft.trainer.signals import Dropped, Interrupted, Signals, at_once
 
@@ -179,13 +179,13 @@ def test_the_evaluation_that_is_owed_is_paid_once(session, sent, whole, outcome,
 
 def test_a_reward_that_catches_everything_does_not_catch_it(session, tmp_path):
     class Part:
-        minimum = 0.0
+        minimum, bounded = 0.0, True
 
         def __call__(self, rollouts):
             send()
             return [0.0] * len(rollouts)
 
-    reward = Weighted(parts={"p": Part()}, weights={"p": 1.0}, success_part="p", success_at=1, max_failure_rate=1.0)
+    reward = summed({"p": Part()}, max_failure_rate=1.0)
     stop = interrupted(session, "grpo", tmp_path / "run", evaluate=None, reward=reward)
     assert str(stop).startswith("interrupted after step 0 of 4")
 

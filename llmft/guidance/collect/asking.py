@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from llmft.config.faults import INTERRUPTED, TERMINATED
-from llmft.guidance.collect.endpoint import Asker, GaveUp, Refused
-from llmft.guidance.collect.reply import Reply
+from llmft.endpoint.asker import Asker, GaveUp, Refused
+from llmft.endpoint.reply import Reply
 from llmft.types import Message, Task
 
 PATIENCE = 5  # questions given up with no answer between them: the endpoint is not there, or not in its senses

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmft.config import ConfigError, Fault, build, check, compose
 from llmft.config.faults import FAILED, FINISHED, REFUSED
+from llmft.endpoint.asker import Asker
+from llmft.endpoint.reply import Reply, Usage, excerpt
 from llmft.guidance.collect.asking import CODES, Ended, Question, Stop, ask_all
 from llmft.guidance.collect.collected import ACCEPTED, VERDICTS, Collected, Row, Totals, short_hash
-from llmft.guidance.collect.endpoint import Asker
 from llmft.guidance.collect.judge import Judge
 from llmft.guidance.collect.options import endpoint_of, own_faults, parser, prices
 from llmft.guidance.collect.own import own_rollouts, samples
-from llmft.guidance.collect.reply import Reply, Usage, excerpt
 from llmft.protocols import Drawn, Tokens
 from llmft.seeds import Seeds
 from llmft.types import Message, Rollout, Task

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmft.chat import as_response
+from llmft.endpoint.reply import Usage
 from llmft.guidance.collect.collected import ACCEPTED, CUT, FAILED, REJECTED, fingerprint, question_columns
-from llmft.guidance.collect.reply import Usage
 from llmft.protocols import Reward, Tokens
 from llmft.types import Rollout, Score, Task, Trace
 
@@ -30,7 +30,7 @@ class Judge:
 
     def row(self, rollout: Rollout, text: str, *, cut: bool, usage: Usage, told: Mapping[str, Any]) -> dict[str, Any]:
         """A response as the file has it: ``text`` is all of it, and ``told`` who was asked for it, and how."""
-        score = self._score(rollout)
+        (score,) = self.reward.score([rollout])
         verdict = self._verdict(score, cut)
         task = rollout.task
         return {
@@ -54,13 +54,6 @@ class Judge:
         if self.prices is None or usage.prompt_tokens is None or usage.answer_tokens is None:
             return None
         return (usage.prompt_tokens * self.prices[0] + usage.answer_tokens * self.prices[1]) / 1e6
-
-    def _score(self, rollout: Rollout) -> Score:
-        try:
-            (score,) = self.reward.score([rollout])
-        except RuntimeError as error:  # of one answer, every failure is too many
-            return Score(None, failure=str(error))
-        return score
 
     def _verdict(self, score: Score, cut: bool) -> str:
         if score.value is None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from llmft.config import ConfigError, Fault
-from llmft.guidance.collect.endpoint import Endpoint
+from llmft.endpoint.asker import Endpoint
+from llmft.endpoint.settings import KEY_ENV, Settings, read_key, url_faults
 
-KEY_ENV = "OPENAI_API_KEY"
+SETTINGS = Settings("--endpoint", "--model", "--key-env", "--max-tokens, --temperature, --body")
 OURS = {"model", "messages", "stream", "n", "temperature", "max_tokens"}  # of a request's fields
 
 
@@ -56,14 +55,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def endpoint_of(options: Namespace) -> Endpoint:
     """What the options say about the endpoint. Raises ConfigError, with every fault."""
-    faults: list[Fault | str] = [*_url_faults(options.endpoint)]
+    faults: list[Fault | str] = [*url_faults(SETTINGS.url, options.endpoint)]
     if not options.model:
         faults.append(Fault("--model", options.model, "the endpoint has to be told a model", "e.g. deepseek-reasoner"))
     if (options.price_in is None) != (options.price_out is None):
         faults.append("--price-in and --price-out: a cost needs both; give 0 for what costs nothing")
     key, fields = None, {}
     try:
-        key = _key(options.key_env)
+        key = read_key(SETTINGS.key_env, options.key_env)
     except ConfigError as error:
         faults += error.faults
     try:
@@ -82,6 +81,7 @@ def endpoint_of(options: Namespace) -> Endpoint:
         retries=options.retries,
         first_wait_s=options.backoff,
         connections=options.concurrency,
+        settings=SETTINGS,
     )
 
 
@@ -105,27 +105,6 @@ def own_faults(options: Namespace) -> list[Fault]:
         for name, advice in elsewhere.items()
         if (given := getattr(options, name)) is not None
     ]
-
-
-def _url_faults(url: str) -> list[Fault]:
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or True)
-    except ValueError:
-        return [Fault("--endpoint", url, "it is no address", "write e.g. https://api.deepseek.com/v1")]
-    if parts.username or parts.password:
-        return [Fault("--endpoint", "...", "it has a secret in it", "put the key into an environment variable")]
-    return [] if whole else [Fault("--endpoint", url, "it is no address", "write e.g. https://api.deepseek.com/v1")]
-
-
-def _key(named: str | None) -> str | None:
-    key = os.environ.get(named or KEY_ENV, "").strip()
-    if named and not key:
-        raise ConfigError([Fault("--key-env", named, "there is no such environment variable", f"export {named}=...")])
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        where = f"${named or KEY_ENV}"
-        raise ConfigError([f"{where}: what it holds cannot be a key: a space or another odd character; set it again"])
-    return key or None
 
 
 def _fields(options: Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from chat_server import completion, endpoint, refusal, serving
 
 from llmft.guidance.collect.asking import PATIENCE, Ended, Question, Stop, ask_all
-from llmft.guidance.collect.endpoint import Asker
+from llmft.endpoint.asker import Asker
 from llmft.types import Task
 
 

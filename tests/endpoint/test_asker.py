@@ -10,8 +10,8 @@ from email.utils import format_datetime
 import pytest
 from chat_server import completion, endpoint, free_port, refusal, serving
 
-from llmft.guidance.collect.endpoint import Asker, Endpoint, GaveUp, Refused
-from llmft.guidance.collect.reply import Usage
+from llmft.endpoint.asker import Asker, Endpoint, GaveUp, Refused
+from llmft.endpoint.reply import Usage
 
 QUESTION = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1+1="}]
 

@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from llmft.guidance.collect.reply import NoReply, Reply, Usage, excerpt, read_reply, read_usage
+from llmft.endpoint.reply import NoReply, Reply, Usage, excerpt, read_reply, read_usage
+from llmft.endpoint.settings import Settings
 from llmft.types import Message
 
 if TYPE_CHECKING:
     from httpx import AsyncClient, Response
 
+T = TypeVar("T")
 PATH = "/chat/completions"
 LONGEST_WAIT_S = 600.0  # an endpoint that asks for more patience than this is given up
 BUSY = {408, 409, 425, 429}  # and 5xx: the same request may be answered later
@@ -62,6 +64,7 @@ class Endpoint:
     retries: int  # of one question
     first_wait_s: float  # before the first retry; each next one is twice as long
     connections: int  # at a time
+    settings: Settings  # what all this is called where it was said
 
     @property
     def address(self) -> str:
@@ -96,7 +99,11 @@ class Asker:
         await self._client.aclose()
 
     async def ask(self, messages: Sequence[Message]) -> Reply:
-        """The endpoint's answer.
+        """The endpoint's answer; raises as `ask_for` does."""
+        return await self.ask_for(messages, lambda reply: reply)
+
+    async def ask_for(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T:
+        """What ``read`` makes of the endpoint's answer; where it raises NoReply, the question is asked again.
 
         Raises:
             Refused: at once, where it says that the request cannot be answered.
@@ -106,7 +113,7 @@ class Asker:
         attempts = self.endpoint.retries + 1
         for attempt in range(attempts):
             try:
-                return await self._attempt(asked)
+                return await self._attempt(asked, read)
             except Trouble as trouble:
                 pause = max(
                     trouble.wait_s, self.endpoint.first_wait_s * 2.0 ** min(attempt, 30) * random.uniform(0.5, 1)
@@ -117,7 +124,7 @@ class Asker:
                 await asyncio.sleep(min(pause, LONGEST_WAIT_S))
         raise AssertionError("there is a last attempt")
 
-    async def _attempt(self, asked: Mapping[str, Any]) -> Reply:
+    async def _attempt(self, asked: Mapping[str, Any], read: Callable[[Reply], T]) -> T:
         import httpx
 
         assert self._client is not None
@@ -131,33 +138,36 @@ class Asker:
             raise Trouble(f"the connection failed, {type(error).__name__}{said}") from None
         text = self._masked(response.content.decode("utf-8", "replace"))
         if response.status_code == 200:
-            return self._reply(text)
+            return self._read(text, read)
         why = f"it answered {response.status_code}, {_told(text) or response.reason_phrase}"
         if response.status_code in BUSY or response.status_code >= 500:
             raise Trouble(why, _wait_asked_for(response))
         raise Refused(f"{why}; {self._advice(response.status_code)}", hopeless=response.status_code in HOPELESS)
 
-    def _reply(self, text: str) -> Reply:
+    def _read(self, text: str, read: Callable[[Reply], T]) -> T:
         try:
             body = json.loads(text)
         except (ValueError, RecursionError):
             raise Trouble(f"it answered 200 with no JSON: {excerpt(text) or 'nothing'}") from None
         self.paid.append(read_usage(body))
         try:
-            return read_reply(body)
+            return read(read_reply(body))
         except NoReply as nothing:
             raise Trouble(f"it answered 200 with {nothing}") from None
 
     def _advice(self, status: int) -> str:
+        settings = self.endpoint.settings
         if status in (401, 403):
             key, env = self.endpoint.key, self.endpoint.key_env
-            return f"look at the key in ${env}" if key else f"put the key into ${env}, or name another with --key-env"
+            if key:
+                return f"look at the key in ${env}"
+            return f"put the key into ${env}, or name another with {settings.key_env}"
         if status == 402:
             return "the account has to be filled up"
         if status in (404, 405) or 300 <= status < 400:
             address = self.endpoint.address.partition("?")[0]
-            return f"look at --endpoint and --model ({address} was asked for {self.endpoint.model})"
-        return "look at --model, --max-tokens, --temperature, --body and the length of the prompt"
+            return f"look at {settings.url} and {settings.model} ({address} was asked for {self.endpoint.model})"
+        return f"look at {settings.model}, {settings.request} and the length of the prompt"
 
     def _masked(self, text: str) -> str:
         """What an endpoint said, without the key that it may repeat."""

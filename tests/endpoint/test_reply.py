@@ -9,7 +9,7 @@ from chat_server import completion
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmft.guidance.collect.reply import NoReply, Usage, as_text, excerpt, read_reply
+from llmft.endpoint.reply import NoReply, Usage, as_text, excerpt, read_reply
 
 THOUGHT = "<think>\n1+1 is 2\n</think>\n#2"
 

@@ -1,0 +1,1 @@
+"""Asking models that others serve, over the OpenAI protocol."""

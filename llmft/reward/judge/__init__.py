@@ -1,0 +1,1 @@
+"""Another model's opinion of an answer."""

@@ -1,0 +1,1 @@
+"""The reward lab: recorded completions are scored, and what a reward says about them is laid out."""
