@@ -18,129 +18,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import faulthandler
-import io
 import json
-import multiprocessing
 import os
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LIMIT_S = 3.0
+from fresh_processes import OTHERS, source
+from side_by_side import in_turns, machine, middle, paired_ratios, table
+
+from llmft.config import build, compose
+from llmft.sandbox import levels
+from llmft.types import Check, Program, Rollout, Task
+
 LEVELS = ("L1", "L2", "L2+", "none")
-BARS = {"python -c": 7.0}  # times, on one core; and programs a second at L2:
-LEAST = 250
-
-
-def source(number: int) -> str:
-    return f"def f(x):\n    return x + {number}\n"
-
-
-# ---------------------------------------------------------------- the others, in a process without torch
-
-
-def fresh(flags: Sequence[str], number: int) -> bool:
-    """One program in an interpreter of its own."""
-    code = source(number) + "import json\nprint(json.dumps([f(1), f(2)]))\n"
-    done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, timeout=LIMIT_S)
-    return json.loads(done.stdout) == [1 + number, 2 + number]
-
-
-class Late(Exception):
-    pass
-
-
-def guarded(program: str, result: list[str]) -> None:
-    """Run a program with its assertions in this process, which is not to be used again."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = os.rmdir, os.unlink, os.chdir, os.scandir
-        home = os.getcwd()
-        os.chdir(folder)
-        disarm()
-        try:
-            printed = io.StringIO()
-            signal.signal(signal.SIGALRM, late)
-            signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
-            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                exec(program, {})
-            result.append("passed")
-        except Late:
-            result.append("timed out")
-        except BaseException as error:
-            result.append(f"failed: {error}")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            os.rmdir, os.unlink, os.chdir, os.scandir = kept
-            os.chdir(home)
-
-
-def late(number: int, frame: object) -> None:
-    raise Late
-
-
-def disarm() -> None:
-    """Take from this interpreter what a careless program would do harm with."""
-    import builtins
-    import shutil
-
-    faulthandler.disable()
-    builtins.exit = builtins.quit = None  # type: ignore[assignment]
-    os.environ["OMP_NUM_THREADS"] = "1"
-    for name in ("kill", "system", "putenv", "remove", "removedirs", "fchdir", "setuid", "fork", "forkpty", "killpg"):
-        setattr(os, name, None)
-    for name in ("rename", "renames", "truncate", "replace", "unlink", "fchmod", "chmod", "chown", "chroot", "rmdir"):
-        setattr(os, name, None)
-    shutil.move = shutil.chown = None  # type: ignore[assignment]
-    subprocess.Popen = None  # type: ignore[assignment,misc]
-    for name in ("ipdb", "joblib", "resource", "psutil", "tkinter"):
-        sys.modules[name] = None  # type: ignore[assignment]
-
-
-def a_process_each(number: int) -> bool:
-    """One program with its assertions, as the public evaluation of HumanEval does it."""
-    program = source(number) + f"assert f(1) == {1 + number}\nassert f(2) == {2 + number}\n"
-    with multiprocessing.Manager() as manager:
-        result = manager.list()
-        process = multiprocessing.Process(target=guarded, args=(program, result))
-        process.start()
-        process.join(LIMIT_S + 1)
-        if process.is_alive():
-            process.kill()
-        return list(result) == ["passed"]
-
-
-OTHERS: dict[str, Callable[[int], bool]] = {
-    "python -c": lambda number: fresh((), number),
-    "python -I -S -c": lambda number: fresh(("-I", "-S"), number),
-    "a process each, as for HumanEval": a_process_each,
-}
-
-
-def serve() -> None:
-    """Run one of the others when asked: ``[name, first number, programs, threads, cores]``; answers with seconds."""
-    for line in sys.stdin:
-        name, first, count, threads, cores = json.loads(line)
-        os.sched_setaffinity(0, cores)
-        began = time.perf_counter()
-        with ThreadPoolExecutor(threads) as pool:
-            right = list(pool.map(OTHERS[name], range(first, first + count)))
-        seconds = time.perf_counter() - began
-        assert all(right), name
-        print(json.dumps(seconds), flush=True)
+TIMES, LEAST = 7, 250  # the bars on one core: times as fast as a fresh interpreter, and programs a second
 
 
 class Others:
     """The process that does it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, __file__, "--serve"]
+        command = [sys.executable, str(Path(__file__).with_name("fresh_processes.py"))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def seconds(self, name: str, first: int, count: int, cores: Sequence[int]) -> float:
@@ -160,56 +62,40 @@ class Others:
 
 
 def sandbox(level: str, servers: int):
-    from llmft.config import build, compose
-
     unsafe = level == "none"
     wanted = ["reward=coding", f"reward.sandbox.servers={servers}", f"reward.sandbox.unsafe={str(unsafe).lower()}"]
     made = build(compose([*wanted, f"reward.sandbox.level={'auto' if unsafe else level}"]).reward.sandbox)
     if unsafe:  # what a machine that cannot isolate would have
-        from llmft.sandbox import levels
-
         made._found = levels.Found("none", "measured", None, {})
     return made
 
 
 def run_programs(servers, first: int, count: int) -> None:
-    from llmft.types import Program
-
     programs = [Program(source(number), calls=("f(1)", "f(2)")) for number in range(first, first + count)]
     for number, ran in enumerate(servers.run(programs), first):
         assert [one.value for one in ran.returned] == [1 + number, 2 + number], ran
 
 
 def rollout(task, text: str):
-    from llmft.types import Rollout
-
     return Rollout(task, (), (), (), (), "policy", text, "end")
 
 
 def coding(number: int):
-    from llmft.types import Check, Task
-
     tests = (Check("call", "f(1)", 1 + number), Check("asserts", f"assert f(2) == {2 + number}"))
     question = ({"role": "user", "content": f"Write f, which adds {number}."},)
     return rollout(Task(str(number), question, "coding", tests=tests), f"So:\n\n```python\n{source(number)}```\n")
 
 
 def plain_number(number: int):
-    from llmft.types import Task
-
     return rollout(Task(str(number), (), "math", answer=str(number)), f"Thus\n#### {number}.0")
 
 
 def formula(number: int):
-    from llmft.types import Task
-
     task = Task(str(number), (), "math", answer=f"\\frac{{{number}}}{{{number + 1}}}")
     return rollout(task, f"Thus\n#### \\frac{{{2 * number}}}{{{2 * number + 2}}}")
 
 
 def function_call(number: int):
-    from llmft.types import Task
-
     properties = {"city": {"type": "string"}, "days": {"type": "integer"}, "unit": {"enum": ["C", "F"]}}
     parameters = {"type": "object", "properties": properties, "required": ["city", "days"]}
     tool = {"name": "weather", "description": "Forecast.", "parameters": parameters}
@@ -221,8 +107,6 @@ def function_call(number: int):
 
 def whole_reward(opened: contextlib.ExitStack, name: str, make: Callable[[int], object], *overrides: str):
     """Scores so many distinct rollouts, all of which are right."""
-    from llmft.config import build, compose
-
     reward = build(compose([f"reward={name}", *overrides]).reward)
     opened.callback(reward.close)
 
@@ -249,7 +133,6 @@ def bound_to(cores: Sequence[int]):
 
 def speeds(work: dict[str, Callable[[int, int], float | None]], count: int, repeats: int) -> dict[str, list[float]]:
     """Of each side, per second; a side may tell its own seconds."""
-    from side_by_side import in_turns
 
     def side(job: Callable[[int, int], float | None]) -> Callable[[int], float]:
         def turn(repeat: int) -> float:
@@ -264,12 +147,12 @@ def speeds(work: dict[str, Callable[[int, int], float | None]], count: int, repe
     return in_turns({name: side(job) for name, job in work.items()}, repeats)
 
 
-def programs(cores: Sequence[int], others: Others, count: int, repeats: int, levels: Sequence[str]):
+def programs(cores: Sequence[int], others: Others, count: int, repeats: int, wanted: Sequence[str]):
     """Speeds of running programs on these cores, and why a level is missing."""
     work: dict[str, Callable[[int, int], float | None]] = {}
     missing = []
     with bound_to(cores), contextlib.ExitStack() as opened:
-        for level in levels:
+        for level in wanted:
             servers = sandbox(level, len(cores))
             if level != "none" and (faults := servers.faults()):
                 missing.append(faults[0])
@@ -286,8 +169,6 @@ def programs(cores: Sequence[int], others: Others, count: int, repeats: int, lev
 
 def table_of(found: list[dict[str, list[float]]]) -> str:
     """A line for each side: programs a second, and how often faster the sandbox and the reward are."""
-    from side_by_side import middle, paired_ratios, table
-
     header = ["programs a second"]
     for cores in ("one core", "two cores")[: len(found)]:
         header += [cores, "L2 is faster by", "reward=coding by"]
@@ -305,13 +186,11 @@ def table_of(found: list[dict[str, list[float]]]) -> str:
 
 def verdict(found: dict[str, list[float]]) -> str:
     """The bars, on one core."""
-    from side_by_side import paired_ratios
-
     level = "ours, L2" if "ours, L2" in found else next(iter(found))
     ratio = statistics.median(paired_ratios(found[level], found["python -c"]))
     speed = statistics.median(found[level])
     return (
-        f"{level} on one core: {ratio:.1f} times a fresh interpreter (bar: {BARS['python -c']:g}), "
+        f"{level} on one core: {ratio:.1f} times a fresh interpreter (bar: {TIMES}), "
         f"{speed:.0f} programs a second (bar: {LEAST})"
     )
 
@@ -321,12 +200,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=200, help="of each side's turn")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.serve:
-        return serve()
-    from side_by_side import machine, middle, table
-
     usable = sorted(os.sched_getaffinity(0))
     places = [usable[:1], usable[:2]] if len(usable) > 1 else [usable]
     print(machine(1, ["math-verify"]), flush=True)
@@ -350,5 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     main()

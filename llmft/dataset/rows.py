@@ -55,6 +55,7 @@ class Rows:
             that as JSON text; null where there is no such column.
         meta_columns: what is kept in the tasks' ``meta``, by the column's name.
         id_column: the row's own id; null takes split and row number.
+        kind: of every task; null where the data has several, which reward=combined then tells from the prompts.
         answer_pattern: regular expression whose one group takes the final answer out of ``answer_column``; null takes
             all of it. What it matches is cut from a trace that is that column, and the answer written in ``answer_form``
             instead.
@@ -83,7 +84,7 @@ class Rows:
         tests_column: str | None,
         meta_columns: list[str],
         id_column: str | None,
-        kind: Kind,
+        kind: Kind | None,
         answer_pattern: str | None,
         answer_form: str,
         form_pattern: str | None,
@@ -119,7 +120,7 @@ class Rows:
         self.tests_column = tests_column
         self.meta_columns = meta_columns
         self.id_column = id_column
-        self.kind: Kind = kind
+        self.kind: Kind | None = kind
         self.answer_pattern = _compiled(answer_pattern)
         self.answer_form = answer_form
         self.form_pattern = form_pattern

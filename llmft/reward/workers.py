@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from llmft.reward.failed import reason
@@ -64,12 +65,10 @@ class Workers:
         broken: list[str] = []  # why no worker starts: then none will for the rest
 
         def work() -> None:
-            while True:
-                try:
+            while todo:
+                with suppress(IndexError):  # another thread took the last one
                     place, item = todo.popleft()
-                except IndexError:
-                    return
-                replies[place] = Reply("died", broken[0]) if broken else self._ask(item, timeout_s, broken)
+                    replies[place] = Reply("died", broken[0]) if broken else self._ask(item, timeout_s, broken)
 
         hands = min(self.processes or cores(), len(items))
         if hands <= 1:
@@ -130,15 +129,14 @@ class Workers:
         for _ in range(self.processes or cores()):
             self._slots.put(_Worker(self.setup, self.quiet))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"setup": self.setup, "processes": self.processes, "quiet": self.quiet}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Workers, processes=self.processes, quiet=self.quiet), (self.setup,)
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # of one whose construction failed
+        try:  # noqa: SIM105  at the interpreter's end `suppress` is gone
             self.close()
+        except Exception:  # of one whose construction failed, or at that end: the workers end with their asker
+            pass
 
 
 def cores() -> int:
@@ -152,10 +150,6 @@ class _NotStarted(Exception):
 
 
 class _Late(Exception):
-    pass
-
-
-class _Gone(Exception):
     pass
 
 
@@ -174,7 +168,7 @@ class _Worker:
         except _Late:
             self.end()
             return Reply("hung", "hung")
-        except _Gone:
+        except EOFError:
             code = self.end(wait_s=1.0)
             return Reply("died", f"worker died ({_called(code)})", code)
         except BaseException:
@@ -194,7 +188,7 @@ class _Worker:
             except _Late:
                 self.end()
                 raise _NotStarted(f"worker was not ready after {STARTUP_S:.0f} s") from None
-            except _Gone:
+            except EOFError:
                 died = _called(self.end(wait_s=1.0))
                 continue
             if state == "raised":
@@ -212,11 +206,8 @@ class _Worker:
             process.wait(wait_s)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-        return process.returncode
+        with process:  # closes its pipes and waits
+            return process.wait()
 
 
 def _popen(quiet: bool) -> subprocess.Popen[bytes]:
@@ -236,15 +227,14 @@ def _popen(quiet: bool) -> subprocess.Popen[bytes]:
 
 
 def _called(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    with suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+    try:
+        return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-(code or 0)}"
 
 
 def _exchange(process: subprocess.Popen[bytes], message: bytes, timeout_s: float) -> Any:
-    """The answer to a message. Raises _Late after ``timeout_s``, _Gone where the worker is."""
+    """The answer to a message. Raises _Late after ``timeout_s``, EOFError where the worker is gone."""
     assert process.stdin is not None
     assert process.stdout is not None
     deadline = time.monotonic() + timeout_s
@@ -257,7 +247,7 @@ def _exchange(process: subprocess.Popen[bytes], message: bytes, timeout_s: float
         length = int.from_bytes(_received(receive, HEADER, deadline), "big")
         return json.loads(_received(receive, length, deadline))
     except OSError:  # the pipe is broken
-        raise _Gone from None
+        raise EOFError from None
 
 
 def _received(pipe: int, length: int, deadline: float) -> bytes:
@@ -266,7 +256,7 @@ def _received(pipe: int, length: int, deadline: float) -> bytes:
         _await(pipe, select.POLLIN, deadline)
         more = os.read(pipe, length - len(got))
         if not more:
-            raise _Gone
+            raise EOFError
         got += more
     return got
 

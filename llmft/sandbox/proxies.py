@@ -114,8 +114,10 @@ class Tests(Peer):
 
     def perform(self, operation: str, *operands: Any) -> list[Any]:
         """Calls of functions that a text passed to the program; the program may ask for nothing else."""
+        if operation != "call":
+            raise Gone("it may only call")
         number, args, kwargs = operands
-        if operation != "call" or type(number) is not int or not 0 <= number < len(self.callbacks):
+        if type(number) is not int or not 0 <= number < len(self.callbacks):
             raise Gone("no such callback")
         return [self.callbacks[number](*args, **kwargs)]
 

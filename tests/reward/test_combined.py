@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from llmft.algorithm.metrics import Stopwatch, rollout_metrics
@@ -26,13 +28,14 @@ class Says:
     minimum, bounded = 0.0, True
 
     def __init__(self, value):
-        self.value, self.asked, self.closed = value, [], 0
+        self.value, self.asked, self.looked, self.closed = value, [], [], 0
 
     def __call__(self, rollouts):
         self.asked.append(len(rollouts))
         return [self.value] * len(rollouts)
 
     def faults(self, tasks):
+        self.looked.append(len(tasks))
         return [f"{one.id} is loud" for one in tasks if "!" in one.id]
 
     def facts(self):
@@ -109,6 +112,8 @@ def test_members_are_asked_about_their_own_tasks_alone():
         "reward.rewards.math.parts.p: loud! is loud"
     ]
     assert reward.faults([task("fine", "chat")]) == []
+    looked = {kind: one.parts["p"].looked for kind, one in reward.rewards.items()}
+    assert looked == {"math": [1], "chat": [1, 1]}  # what nobody needs, such as a sandbox, may be missing
     assert reward.facts() == {"choice": {"chat": 1}, "math/p": {"value": 1.0}, "chat/p": {"value": 1.0}}
     reward.faults([task("Hello"), task("fine", "chat")])
     assert reward.facts()["choice"] == {"detected chat": 1, "chat": 1}
@@ -197,3 +202,15 @@ def test_a_judge_and_a_sandbox_are_shared_by_all():
     assert "chat/judge" in reward.weights
     with pytest.raises(ConfigError, match=r"reward.judge.model=null"):
         build(compose(["reward=combined", "dataset=lab_addition", "reward.judge.url=http://127.0.0.1:9/v1"]).reward)
+
+
+def test_rows_of_several_kinds(tmp_path):
+    rows = [{"question": prompt} for prompt in (MATH, "Hello, who are you?")]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = [f"dataset.path={tmp_path}", "dataset.kind=null", "dataset.heldout=0", "dataset.answer_column=null"]
+    cfg = compose(["reward=combined", "dataset=rows", *overrides])
+    assert find_faults(cfg) == []
+    reward = combined(math=0.0, chat=1.0)
+    assert {task.kind for task in build(cfg.dataset).load().train} == {None}
+    assert reward.faults(build(cfg.dataset).load().train) == []
+    assert reward.facts()["choice"] == {"detected math": 1, "detected chat": 1}

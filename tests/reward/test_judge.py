@@ -98,6 +98,8 @@ def test_the_code_of_the_markers_is_not_in_what_they_hold(prompt, answer):
     (code,) = set(re.findall(r"markers that hold the code (\w{16})", system["content"]))
     assert user["content"].count(code) == 4
     assert code not in prompt + answer
+    again, _ = Rubric(RUBRIC, 1, 5).question([{"role": "user", "content": prompt}], answer + code)
+    assert code not in again["content"]  # an answer that knows the code has another
 
 
 def echo(number, body):
@@ -217,6 +219,16 @@ def test_one_refused_question_fails_alone():
     assert [isinstance(value, Failed) for value in values] == [False, True, False, False]
 
 
+def test_what_is_answered_between_keeps_the_asking_going():
+    def moody(number, body):
+        return marks() if number % 4 == 3 else refusal(400)
+
+    with serving(moody) as server:
+        values = Judged(judge=judge(server.url, connections=1))([rollout(f"Hi {n}") for n in range(20)])
+    assert [value for value in values if not isinstance(value, Failed)] == [0.75] * 5
+    assert len(server.bodies) == 20
+
+
 def test_at_most_so_many_at_a_time():
     under_way, most = [0], [0]
 
@@ -288,6 +300,7 @@ def test_a_file_that_breaks_costs_the_file_and_not_the_marks(tmp_path, caplog):
     with serving(always(marks())) as server:
         made = Judged(judge=judge(server.url, cache=str(path)))
         assert made([rollout("a")]) == made([rollout("a")]) == [0.75]
+        assert len(server.bodies) == 1  # kept in memory
         (fault,) = made.faults([])
     assert "reward.judge.cache" in fault
     assert "not a database" in fault

@@ -2,9 +2,8 @@
 
     python tests/sandbox/containment.py LEVEL FILE... [--user 65534] [--limit 0.5] [--only NAME...]
 
-For each program a line of JSON: name, status, reward, seconds and faults, which is empty where the program was contained
-as its row requires. It is a script because it becomes another user, adopts what its processes leave behind, and holds
-a secret in its environment.
+For each program a line of JSON: name, status, seconds and faults, which is empty where it was contained as its row
+requires. A script, because it becomes another user, adopts what its processes leave behind, and has a secret.
 """
 
 from __future__ import annotations
@@ -222,8 +221,8 @@ def run(level: str, rows: list[dict[str, Any]], limit: float, folder: Path) -> I
             seconds = time.monotonic() - began
             try:
                 faults = list(verdict_faults(row, ran))
-            except ValueError as error:  # what came back cannot even be printed
-                faults = [f"{type(error).__name__}: {error}"]
+            except ValueError as error:  # it cannot even be printed
+                faults = [str(error)]
             if hasty and seconds > limit + PATIENCE:
                 faults.append(f"took {seconds:.2f} s")
             began = time.monotonic()
@@ -240,8 +239,8 @@ def run(level: str, rows: list[dict[str, Any]], limit: float, folder: Path) -> I
     end = time.monotonic() + PATIENCE
     while (running := [pid for pid in descendants(os.getpid()) if not _dead(pid)]) and time.monotonic() < end:
         time.sleep(0.02)
-    leftover = [*running, *(str(path) for path in Path.cwd().rglob("*"))]
-    yield {"name": "close", "status": "ok", "seconds": 0, "faults": [f"left: {leftover}"] if leftover else []}
+    left = [*running, *map(str, Path.cwd().rglob("*"))]
+    yield {"name": "close", "status": "ok", "seconds": 0, "faults": [f"left: {left}"] if left else []}
 
 
 def python_for_all() -> str:
@@ -265,32 +264,32 @@ def become(user: int, folder: Path) -> None:
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
-    sys.executable = sys._base_executable = python_for_all()
+    sys.executable = python_for_all()
+    if not sys.executable:
+        sys.exit(f"for user {user} this machine does not have it: a Python that it may start")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("level")
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--user", type=int)
+    parser.add_argument("--user", type=int, help="whom to become")
     parser.add_argument("--limit", type=float, default=0.5, help="seconds of a hostile program")
-    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--only", nargs="+", help="names of programs")
     asked = parser.parse_args()
     rows = [json.loads(line) for file in asked.files for line in file.read_text(encoding="utf-8").splitlines()]
     folder = Path(tempfile.mkdtemp(prefix="llmft-hostile-"))
     folder.chmod(0o755)
     try:
-        private = folder / "private"
-        private.mkdir()
+        (private := folder / "private").mkdir()
         os.chdir(private)
         if asked.user is not None:
             become(asked.user, folder)
         os.environ |= {"LLMFT_SECRET": secrets.token_hex(16), "HOME": str(private), "TMPDIR": str(private)}
         tempfile.tempdir = None
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans come to this process, and are seen
-        for told in run(
-            asked.level, [row for row in rows if not asked.only or row["name"] in asked.only], asked.limit, folder
-        ):
+        rows = [row for row in rows if not asked.only or row["name"] in asked.only]
+        for told in run(asked.level, rows, asked.limit, folder):
             print(json.dumps(told), flush=True)
     finally:
         os.chdir("/")

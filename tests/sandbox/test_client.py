@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from llmft.sandbox import connection, levels
 from llmft.sandbox.client import ForkServers
+from llmft.sandbox.lockdown import Limits
 from llmft.types import Program, Ran, Returned
 
 SETTINGS = {
@@ -30,10 +32,16 @@ SETTINGS = {
 PLUS_ONE = Program("def f(x): return x + 1", calls=("f(1)", "f(2)"))
 
 
+@cache
+def found() -> levels.Found:
+    return levels.find("auto", False, Limits(10, 2, 512, 64))
+
+
 def made(**settings) -> ForkServers:
+    if (fault := found().fault) is not None:
+        pytest.skip(fault)
     servers = ForkServers(**{**SETTINGS, **settings})
-    if faults := servers.faults():
-        pytest.skip(faults[0])
+    servers._found = found()  # once for all of these tests
     return servers
 
 
@@ -164,13 +172,15 @@ LOOK = """
 import ctypes, os
 def f():
     found, half, libc = 0, b"e7" * 10, ctypes.CDLL(None)
+    libc.sbrk.restype = ctypes.c_ulong
     read, write = os.pipe()
-    start = id(object()) >> 24 << 24
-    for address in range(start - (64 << 20), start + (64 << 20), 4096):
-        if libc.write(write, ctypes.c_void_p(address), 4096) == 4096:  # it fails where nothing is
-            page = os.read(read, 4096)
-            at = page.find(half)
-            found += at >= 0 and page[at + 20 : at + 40] == half
+    for place in id(object()), libc.sbrk(0):  # where Python's objects are, and where C's are
+        start = place >> 12 << 12
+        for address in range(start - (32 << 20), start + (32 << 20), 4096):
+            if libc.write(write, ctypes.c_void_p(address), 4096) == 4096:  # it fails where nothing is
+                page = os.read(read, 4096)
+                at = page.find(half)
+                found += at >= 0 and page[at + 20 : at + 40] == half
     return found
 """
 

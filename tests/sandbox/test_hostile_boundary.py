@@ -30,7 +30,7 @@ class Liar:
     def __len__(self): return 2
     def __instancecheck__(self, o): return True
 """
-# What an answer on the wire may be made of once a program has taken over its end of the boundary.
+# How a program takes over its end of the boundary.
 SEIZED = """
 import sys, os, struct, socket
 boundary = next(m for n, m in sys.modules.items() if n.endswith('sandbox.boundary'))
@@ -253,10 +253,8 @@ def opened(wall_s: float):
 @pytest.fixture(scope="module")
 def runs():
     """What came of each cheat, and of an honest program right after it."""
-    sandbox = next(servers := opened(0.5))
-    honest = Program(HONEST, tests=(TEXT,))
-    jobs = [job for source, text in CHEATS.values() for job in (Program(source, tests=(text,)), honest)]
-    done = sandbox.run(jobs)
+    sandbox, honest = next(servers := opened(0.5)), Program(HONEST, tests=(TEXT,))
+    done = sandbox.run([job for source, text in CHEATS.values() for job in (Program(source, tests=(text,)), honest)])
     next(servers, None)
     return dict(zip(CHEATS, zip(done[::2], done[1::2], strict=True), strict=True))
 

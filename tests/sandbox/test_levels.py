@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,27 @@ SETTINGS = {"wall_s": 5, "cpu_s": 2, "memory_mb": 512, "output_kb": 64, "servers
 LEVELS = ("L1", "L2", "L2+")
 
 
+@cache
+def reason(level: str) -> str | None:
+    return levels.probe(level, LIMITS)[0]
+
+
 def need(level: str) -> None:
-    reason, _ = levels.probe(level, LIMITS)
-    if reason is not None:
-        pytest.skip(f"needs level {level}: {reason}")
+    if (why := reason(level)) is not None:
+        pytest.skip(f"needs level {level}: {why}")
+
+
+def made(level: str, **settings) -> ForkServers:
+    """At a level that was tried out already."""
+    need(level)
+    servers = ForkServers(level=level, unsafe=False, **{**SETTINGS, **settings})
+    servers._found = levels.Found(level, "", None, {})
+    return servers
 
 
 @pytest.fixture(params=LEVELS)
 def sandbox(request):
-    need(request.param)
-    servers = ForkServers(level=request.param, unsafe=False, **SETTINGS)
+    servers = made(request.param)
     yield servers
     servers.close()
 
@@ -84,9 +96,9 @@ OPEN_NAMES = ("server.py", 'reading=level != "L1"', "reading=True")
 def test_what_is_not_in_force_is_noticed(tmp_path, monkeypatch, level, alteration, said):
     need(level)
     monkeypatch.setattr(connection, "SERVER", altered(tmp_path, *alteration))
-    reason, _ = levels.probe(level, LIMITS)
-    assert reason is not None
-    assert said in reason
+    why, _ = levels.probe(level, LIMITS)
+    assert why is not None
+    assert said in why
 
 
 def test_a_kernel_without_landlock_leaves_level_1(tmp_path, monkeypatch):
@@ -222,7 +234,7 @@ def f():
 
 
 def test_threads_are_counted(sandbox):
-    roomy = ForkServers(level=sandbox.level, unsafe=False, **{**SETTINGS, "memory_mb": 8192})
+    roomy = made(sandbox.level, memory_mb=8192)
     (ran,) = roomy.run([Program(STORM, calls=("f()",))])
     roomy.close()
     assert (ran.status, ran.error) == ("memory", "too many threads")
@@ -252,8 +264,7 @@ def test_the_standard_library_works(sandbox):
 
 @pytest.fixture
 def plus():
-    need("L2+")
-    servers = ForkServers(level="L2+", unsafe=False, **SETTINGS)
+    servers = made("L2+")
     yield servers
     servers.close()
 

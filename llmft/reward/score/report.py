@@ -23,12 +23,12 @@ def parts_table(scores: Sequence[Score], weights: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)  # ten columns in 80 characters
-    table.add_column("part")
+    table.add_column("part", overflow="fold")
     for name in ("weight", "scored", "mean", "sd", "min", "25 %", "median", "75 %", "max"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     rewards = [score.value for score in scores if score.value is not None]
     for name, values in {"reward": rewards, **columns(scores)}.items():
-        weight = "" if name == "reward" and name not in weights else f"{weights.get(name, float('nan')):g}"
+        weight = f"{weights[name]:g}" if name in weights else ""
         found = spread(values)
         told = ["0", *["-"] * 7] if found is None else [str(found.count), *(f"{one:.3g}" for one in found[1:])]
         table.add_row(name, weight, *told, style="bold" if name == "reward" else "")

@@ -111,6 +111,12 @@ def test_cheats_gain_nothing(sandbox, source, checks):
     assert value(sandbox, source, checks) == 0.0
 
 
+def test_what_is_asked_of_a_value_is_not_asked_of_the_program(sandbox):
+    checks = [Check("asserts", "assert len(set(f(5))) == 5"), Check("asserts", "assert sorted(f(2)) == [0, 1]")]
+    assert value(sandbox, "def f(n): return range(n)", checks) == 1.0
+    assert value(sandbox, "set = list\nsorted = lambda x: [0, 1]\ndef f(n): return [1] * n", checks) == 0.0
+
+
 def test_truth_as_asserted_and_strictly(sandbox):
     """``assert f(1)`` holds for what is true; a value that is expected as 1 is not True."""
     asserted = [
@@ -191,6 +197,7 @@ def test_fewer_answers_than_calls_are_no_pass():
     assert coding.judged(trial, Ran("error")) == [False, False]
 
 
+@pytest.mark.filterwarnings("ignore:assertion is always true:SyntaxWarning")
 def test_faults_name_the_task_and_the_field(sandbox):
     tasks = [
         Task("none", (), "coding"),
