@@ -33,7 +33,10 @@ def objective_is_a_metric(tree: Tree) -> list[Fault]:
     if room not in get_args(Room) or not name:
         return [Fault("objective", objective, "no metric has this name", "for example heldout/accuracy")]
     if room == "heldout" and not any(re.fullmatch(pattern, name) for pattern in HELDOUT):
-        names = [f"heldout/{pattern}".replace(r"\d+", "4").replace(r"[\w/]+", "correct").replace(r"\w+", "correct") for pattern in HELDOUT]
+        names = [
+            f"heldout/{pattern}".replace(r"\d+", "4").replace(r"[\w/]+", "correct").replace(r"\w+", "correct")
+            for pattern in HELDOUT
+        ]
         return [Fault("objective", objective, "no metric has this name", nearest(objective, names))]
     return []
 

@@ -274,13 +274,24 @@ def test_it_survives_pickling_and_forking(sandbox):
     assert set(pids(copy)).isdisjoint(pids(sandbox))
     copy.close()
     mine = pids(sandbox)
-    sandbox._lock.acquire()  # as a thread may hold it at the fork
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:  # as a thread that runs programs does, at the fork
+        with sandbox._lock:
+            held.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
     if (child := os.fork()) == 0:
+        signal.alarm(30)
         ran = sandbox.run([PLUS_ONE])[0]
         fine = ran.status == "ok" and set(pids(sandbox)).isdisjoint(mine)
         sandbox.close()
         os._exit(0 if fine else 1)
-    sandbox._lock.release()
+    release.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert sandbox.run([PLUS_ONE])[0].status == "ok"
     assert pids(sandbox) == mine
@@ -304,6 +315,7 @@ def test_an_interrupted_batch_leaves_nothing_under_way(sandbox):
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    sandbox.run([PLUS_ONE])  # the server stands
     old = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:

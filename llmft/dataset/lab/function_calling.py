@@ -8,8 +8,8 @@ The prompt lists tools and ends in a request, here for the first of them; the an
     {"name":"set_lamp","arguments":{"mode":"2","size":7}}
 
 An argument's type is told by the tool's description alone. Where no tool is what is asked for, the answer is ``none``.
-Which split a question belongs to is told by the name of the tool that is asked for, and the other tools are of the
-same split: no tool that is held out is ever seen in training. A sloppy writer takes another tool, mistakes a type,
+Which split a question belongs to is told by the tool that is asked for, its name and parameters, and the other tools
+are of the same split: no tool that is held out is ever seen in training. A sloppy writer takes another tool, mistakes a type,
 leaves out an argument, or calls a tool that nobody asked for.
 """
 
@@ -18,11 +18,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from random import Random
 from typing import Any, Literal, get_args
 
-from llmft.dataset.lab.family import SHARES, Family, Lab, split_of
+from llmft.dataset.lab.family import Family, Lab, split_of
 
 # Words of one length and with an initial of their own, so that to look them up is all that there is to learn.
 VERBS = ("add", "buy", "cut", "fix", "get", "hit", "map", "put", "run", "set", "try", "use")
@@ -37,6 +36,7 @@ IRRELEVANT = 0.2  # share of the requests for one tool that none of the tools fi
 NO_CALL = "none"
 
 Type = Literal["str", "int", "bool"]
+Parameters = tuple[tuple[str, Type], ...]
 TYPES: tuple[Type, ...] = get_args(Type)
 Call = dict[str, Any]  # {"name": ..., "arguments": {...}}
 
@@ -46,7 +46,7 @@ class Tool:
     """What can be called: ``set_lamp(mode:str,size:int)``."""
 
     name: str
-    parameters: tuple[tuple[str, Type], ...]
+    parameters: Parameters
 
     def __str__(self) -> str:
         return f"{self.name}({','.join(f'{name}:{of}' for name, of in self.parameters)})"
@@ -82,10 +82,10 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The name that says where it belongs, and what is asked of what; other values make no other question."""
+        """The tool that says where it belongs, and what is asked of what; other values make no other question."""
         asked = sorted(map(str, self.asked))
         without = "" if self.relevant else f" of {'+'.join(sorted(map(str, self.offered)))}"
-        return f"{min(tool.name for tool in self.asked)}|{'+'.join(asked)}{without}"
+        return f"{asked[0]}|{'+'.join(asked)}{without}"
 
     @property
     def answer(self) -> str:
@@ -145,36 +145,29 @@ def mistyped(value: str | int | bool) -> str | int | list[str]:
     return int(value) if value.isdigit() else [value]
 
 
-NAMES = tuple("_".join(words) for words in product(VERBS, NOUNS))
-OF_SPLIT = {split: tuple(name for name in NAMES if split_of(name) == split) for split in SHARES}
-
-
 def draw(asked: int, rng: Random) -> Iterator[Request]:
     """Requests for so many calls, of one tool more; 1 in 5 requests for a single call fits none of the tools."""
     while True:
-        tools = [Tool(*described) for described in zip(names(asked + 2, rng), parameters(asked + 2, rng), strict=True)]
-        wanted, irrelevant = tuple(tools[:asked]), asked == 1 and rng.random() < IRRELEVANT
-        offered = tools[1:] if irrelevant else tools[:-1]
+        described = tools(asked + 2, rng)
+        wanted, irrelevant = tuple(described[:asked]), asked == 1 and rng.random() < IRRELEVANT
+        offered = described[1:] if irrelevant else described[:-1]
         rng.shuffle(offered)
         yield Request(
             tuple(offered), wanted, tuple(tuple(value(of, rng) for _, of in tool.parameters) for tool in wanted)
         )
 
 
-def names(count: int, rng: Random) -> list[str]:
-    """Names of one split, no two for one noun: a verb alone does not tell a tool."""
-    drawn = [rng.choice(NAMES)]
-    while len(drawn) < count:
-        name = rng.choice(OF_SPLIT[split_of(drawn[0])])
-        if all(name.split("_")[1] != known.split("_")[1] for known in drawn):
-            drawn.append(name)
-    return drawn
-
-
-def parameters(count: int, rng: Random) -> list[tuple[tuple[str, Type], ...]]:
-    """One or two for each of so many tools, no two of one name."""
-    left = rng.sample(PARAMETERS, 2 * count)
-    return [tuple((left.pop(), rng.choice(TYPES)) for _ in range(rng.randint(1, 2))) for _ in range(count)]
+def tools(count: int, rng: Random) -> list[Tool]:
+    """Tools of one split, no two for one noun or with parameters of one name."""
+    nouns, names = rng.sample(NOUNS, count), rng.sample(PARAMETERS, 2 * count)
+    described = list[Tool]()
+    while len(described) < count:
+        at = len(described)
+        parameters: Parameters = tuple((name, rng.choice(TYPES)) for name in names[2 * at : 2 * at + rng.randint(1, 2)])
+        tool = Tool(f"{rng.choice(VERBS)}_{nouns[at]}", parameters)
+        if not described or split_of(str(tool)) == split_of(str(described[0])):
+            described.append(tool)
+    return described
 
 
 def value(of: Type, rng: Random) -> str:

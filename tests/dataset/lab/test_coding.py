@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmft.config import build, compose
-from llmft.dataset.lab.coding import LIKE, NAMES, RIGHT, RUN, TESTS, Function, done, draw, program, sound, tests
+from llmft.dataset.lab import coding
+from llmft.dataset.lab.coding import LIKE, NAMES, RIGHT, RUN, TESTS, Function, done, draw, program, sound
 from llmft.dataset.lab.family import split_of
 from llmft.types import Splits, Task
 
@@ -144,7 +145,7 @@ def test_every_single_slip_fails_a_test(made):
 def test_as_many_lists_are_taken_as_the_slips_need(monkeypatch):
     monkeypatch.setattr("llmft.dataset.lab.coding.TESTS", 1)
     for function, _ in zip(draw(5, Random(0)), range(100), strict=False):
-        calls = tests(function)
+        calls = coding.tests(function)
         right = [done(function.code, a) for a in calls]
         assert all([done(code, a) for a in calls] != right for code in function.slips())
 

@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from llmft.config import build, compose
-from llmft.dataset.lab.family import split_of
 from llmft.types import Splits, Task
 
 
@@ -41,13 +40,17 @@ def functions(tasks: tuple[Task, ...]) -> set[str]:
     return {str(task.messages[0]["content"]) for task in tasks if task.kind == "coding"}
 
 
+def tools(tasks: tuple[Task, ...]) -> set[str]:
+    return {str(tool) for task in tasks for tool in task.tools}
+
+
 def test_what_is_held_out_here_is_trained_on_in_no_family(splits):
     coding = build(
         compose(["dataset=lab_coding", "dataset.train=1000", "dataset.heldout=1", "dataset.test=1"]).dataset
     ).load()
     assert not functions(splits.heldout + splits.test) & functions(coding.train)
-    for split in ("train", "heldout", "test"):
-        assert {split_of(tool["name"]) for task in getattr(splits, split) for tool in task.tools} <= {split}
+    calling = build(compose(["dataset=lab_function_calling", "dataset.heldout=1", "dataset.test=1"]).dataset).load()
+    assert not tools(splits.heldout + splits.test) & tools(splits.train + calling.train)
 
 
 def test_whatever_is_written_is_of_the_form_and_fits(splits):

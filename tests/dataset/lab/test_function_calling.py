@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import pytest
 
 from llmft.config import build, compose
-from llmft.dataset.lab.family import split_of
-from llmft.dataset.lab.function_calling import NAMES, Request, Tool, mistyped, written
+from llmft.dataset.lab.function_calling import Request, Tool, mistyped, written
 from llmft.reward.function_calling.parts import Correct
 from llmft.types import Rollout, Splits, Task
 
@@ -72,7 +73,7 @@ def test_the_same_calls_of_the_same_tools_are_one_question():
     one = Request((LAMP, DOOR), (LAMP, DOOR), (("12", "7"), ("yes",)))
     assert one.key == Request((DOOR, LAMP), (DOOR, LAMP), (("no",), ("4", "8"))).key
     assert one.key != Request((LAMP, DOOR), (LAMP,), (("12", "7"),)).key
-    assert one.key.startswith("get_door|")
+    assert one.key.startswith("get_door(code:bool)|")
 
 
 @pytest.mark.parametrize(
@@ -107,14 +108,20 @@ def test_a_careless_writer_makes_every_slip():
     assert (names, modes, sizes) == ({"set_lamp", "get_door"}, {"12", 12, None}, {7, "7", None})
 
 
+def signature(tool: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A tool's name and its parameters with their types."""
+    return tool["name"], *((name, of["type"]) for name, of in tool["parameters"]["properties"].items())
+
+
 def test_no_tool_that_is_held_out_is_ever_seen_in_training(made):
     seen = {
-        split: {tool["name"] for splits in made.values() for task in getattr(splits, split) for tool in task.tools}
+        split: {signature(tool) for splits in made.values() for task in getattr(splits, split) for tool in task.tools}
         for split in ("train", "heldout", "test")
     }
-    assert all(split_of(name) == split for split, names in seen.items() for name in names)
-    assert sum(map(len, seen.values())) > 0.9 * len(NAMES)
-    assert min(map(len, seen.values())) >= 25
+    assert min(map(len, seen.values())) > 200
+    assert not seen["train"] & seen["heldout"]
+    assert not seen["train"] & seen["test"]
+    assert not seen["heldout"] & seen["test"]
 
 
 @pytest.mark.parametrize("tier", TIERS)

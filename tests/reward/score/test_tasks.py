@@ -44,7 +44,7 @@ def test_by_id_and_by_question_over_all_splits(tmp_path):
 def test_an_id_of_another_dataset_is_not_taken_for_this_one(tmp_path):
     found, _ = tasks(tmp_path, {"task": "a", "prompt": "1+1="})
     assert found == [HELD]
-    with pytest.raises(ConfigError, match="rows.jsonl:1 task=gone: none of the dataset's 3 tasks"):
+    with pytest.raises(ConfigError, match=r"rows\.jsonl:1 task=gone: none of the dataset's 3 tasks"):
         tasks(tmp_path, {"task": "gone", "answer": "3"})  # nothing says what was asked
     with pytest.raises(ConfigError) as refused:
         tasks(tmp_path, {"task": "a", "prompt": "3+3="}, {"prompt": "5+5="}, {"task": "d"})
