@@ -33,8 +33,8 @@ class Math:
 
     Args:
         form: how a final answer is written, with ``{answer}`` in its place (``#### {answer}``, ``\\boxed{{answer}}``,
-            ``A: {answer}``), or a regular expression whose one group is the answer. The last match counts. None leaves
-            finding it to math-verify.
+            ``A: {answer}``; ``{answer}`` alone: the whole response), or a regular expression whose one group is the
+            answer. The last match counts. None leaves finding it to math-verify.
         after: what must stand before the answer, such as ``</think>``: only the text between the first and the second of
             it is judged, and a response without it scores 0. None judges all of the text.
         timeout_s: for one comparison by math-verify; a hang scores 0.
@@ -150,6 +150,8 @@ def form_pattern(form: str) -> re.Pattern[str]:
             raise ValueError(f"form={form}: it needs {{answer}}, or one group which is the answer, e.g. '#### (.+)'")
         return pattern
     before, _, after = (re.escape(part.strip()) for part in form.partition("{answer}"))
+    if not before and not after:
+        return re.compile(r"(?s)\A\s*(.+?)\s*\Z")
     if not before:
         raise ValueError(f"form={form}: nothing stands before {{answer}}; write e.g. '#### {{answer}}'")
     word = r"\b" if re.match(r"\w", form.strip()) else ""

@@ -64,7 +64,7 @@ class _Stated:
 
     def __init__(self, *, form: str) -> None:
         before, found, after = form.partition("{answer}")
-        if not found or not before.strip() or "{answer}" in after:
+        if not found or (after.strip() and not before.strip()) or "{answer}" in after:
             raise ValueError(
                 f"form={form}: there is no telling where an answer begins; write what stands around it and {{answer}} in "
                 "its place, e.g. '<answer>{answer}</answer>'"
@@ -72,8 +72,13 @@ class _Stated:
         self.before, self.after = before.strip(), after.strip()
 
     def stated(self, rollout: Rollout) -> str | None:
-        """What stands in the last form that is closed, or behind the last beginning where nothing closes it."""
+        """What stands in the last form that is closed, or behind the last beginning where nothing closes it.
+
+        All of the response where the form is the answer alone.
+        """
         text = own_words(rollout)
+        if not self.before:
+            return text.strip()
         end = text.rfind(self.after) if self.after else len(text)
         start = text.rfind(self.before, 0, end) if end >= 0 else -1
         if start < 0:

@@ -328,12 +328,16 @@ def test_what_is_prose(text, prose):
     [
         ("####", "one group which is the answer"),
         ("([", "not a regular expression"),
-        ("{answer}", "nothing stands before"),
+        ("{answer} is it", "nothing stands before"),
     ],
 )
 def test_forms_that_cannot_be(form, why):
     with pytest.raises(ValueError, match=why):
         form_pattern(form)
+
+
+def test_the_form_may_be_the_answer_alone():
+    assert form_pattern("{answer}").findall(" 12\n ") == ["12"]
 
 
 @given(st.text(alphabet="{}ab\\", max_size=30))

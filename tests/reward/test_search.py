@@ -107,7 +107,7 @@ def test_a_form_without_an_end_reaches_to_the_end_of_its_line():
     assert part([rollout(part.gold(task()))]) == [1.0]
 
 
-@pytest.mark.parametrize("form", ["answer", "{answer}", " {answer}.", "<a>{answer}{answer}</a>"])
+@pytest.mark.parametrize("form", ["answer", " {answer}.", "<a>{answer}{answer}</a>"])
 def test_forms_that_cannot_be(form):
     with pytest.raises(ValueError, match="no telling where an answer begins"):
         ExactMatch(form=form)
@@ -155,3 +155,9 @@ def test_the_configs(reward, text, value, correct):
     check(cfg)
     (score,) = build(cfg.reward).score([rollout(text, tool=1)])
     assert (score.value, score.correct) == (pytest.approx(value), correct)
+
+
+def test_the_form_may_be_the_answer_alone():
+    part = ExactMatch(form="{answer}")
+    assert part([rollout(" Rome\n"), rollout("It is Rome.")]) == [1.0, 0.0]
+    assert part([rollout(part.gold(task()))]) == [1.0]

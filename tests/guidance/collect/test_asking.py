@@ -10,8 +10,8 @@ import time
 import pytest
 from chat_server import completion, endpoint, refusal, serving
 
-from llmft.guidance.collect.asking import PATIENCE, Ended, Question, Stop, ask_all
 from llmft.endpoint.asker import Asker
+from llmft.guidance.collect.asking import PATIENCE, Ended, Question, Stop, ask_all
 from llmft.types import Task
 
 

@@ -72,7 +72,6 @@ def test_a_check_of_a_candidate():
         "assert abs(f(1.33) - 0.33) < 1e-6",
         "assert abs(f(1.33) - 0.33) == 0",  # the expected value would be told
         "assert max(f(1), 7) == 7",
-        "assert sorted(f(1)) == [1]",
         "assert len(set(f(5))) == 5",
         "assert g(len(f(5))) == 5",
         "assert isinstance(f(1), int) == True",
