@@ -159,5 +159,5 @@ def test_the_configs(reward, text, value, correct):
 
 def test_the_form_may_be_the_answer_alone():
     part = ExactMatch(form="{answer}")
-    assert part([rollout(" Rome\n"), rollout("It is Rome.")]) == [1.0, 0.0]
+    assert part([rollout(f" {part.gold(task())}\n"), rollout(f"It is {part.gold(task())}")]) == [1.0, 0.0]
     assert part([rollout(part.gold(task()))]) == [1.0]
