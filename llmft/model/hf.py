@@ -52,6 +52,11 @@ class HF:
 
     def faults(self) -> list[str]:
         """Why this model cannot be trained, found without reading a weight; each begins with the key to change."""
+        if not self.is_local and self.path.startswith("bases/"):  # not worth asking a hub for
+            return [
+                f"model.path={self.path}: the lab has no such base for this dataset; name a model of yours, for instance "
+                "model=hf model.path=FOLDER"
+            ]
         if not self.is_local and (self.path.count("/") != 1 or self.path.startswith(("/", "."))):
             return [
                 f"model.path={self.path}: no such folder, and no hub name (owner/name) either; name one that exists"

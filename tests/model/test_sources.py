@@ -90,3 +90,10 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_folder):
         return torch.cat([p.grad.flatten() for p in policy.parameters()])
 
     torch.testing.assert_close(gradient(True), gradient(False), rtol=1e-9, atol=1e-12)
+
+
+def test_a_base_that_is_not_there_is_not_asked_of_a_hub():
+    assert HF(path="bases/none", **OPTIONS).faults() == [
+        "model.path=bases/none: the lab has no such base for this dataset; name a model of yours, for instance "
+        "model=hf model.path=FOLDER"
+    ]
