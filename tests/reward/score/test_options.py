@@ -36,7 +36,7 @@ def test_no_file_or_two_are_refused(tmp_path):
     assert refused(file_and_overrides, ["reward=math"]).startswith("FILE: no files are named; name one: python -m")
     assert refused(file_and_overrides, ["a.jsonl", "b.jsonl"]).startswith("FILE=a.jsonl b.jsonl: 2 files are named; ")
     said = refused(file_and_overrides, [str(tmp_path / "none.jsonl")])
-    assert said.endswith("none.jsonl: there is no such file; name a .jsonl of responses, or a run's folder")
+    assert said.endswith(": there is no such file; name a .jsonl of responses, or a run's folder")
 
 
 def test_where_the_scores_go(tmp_path):
