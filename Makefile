@@ -25,6 +25,7 @@ bench: install
 	$(BIN)/python benchmarks/grpo_step.py --time-to-accuracy
 	$(BIN)/python benchmarks/sft.py
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/reward.py
 
 install: .venv/.installed
 
